@@ -1,0 +1,49 @@
+/* Files: read whole, map read-only, write atomically (temporary file beside the target, fsync, rename).
+ * No function here touches an input; a failed or aborted write leaves no file and keeps an old one. */
+#ifndef PRUNE_BASE_FILE_IO_H
+#define PRUNE_BASE_FILE_IO_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <stddef.h>
+
+#include "status.h"
+
+/* Reads the whole file. *bytes is malloc'd, one NUL follows the last byte (not counted). Refuses directories and special files. */
+enum prune_code prune_read_file(const char *path, char **bytes, size_t *size, struct prune_status *st);
+
+/* A read-only memory map. size 0 maps to bytes == NULL. The pages are dropped with prune_map_release_pages (keeps RSS low). */
+struct prune_map {
+    const unsigned char *bytes;
+    size_t size;
+};
+enum prune_code prune_map_open(struct prune_map *map, const char *path, struct prune_status *st);
+void prune_map_release_pages(const struct prune_map *map, size_t begin, size_t end);
+void prune_map_close(struct prune_map *map);
+
+/* Atomic writer. Order: open, put..., then commit or abort (both free the writer; abort accepts NULL).
+ * Errors (full disk, no permission, read-only folder) name the target path. */
+struct prune_writer;
+enum prune_code prune_writer_open(struct prune_writer **out, const char *path, struct prune_status *st);
+enum prune_code prune_writer_put(struct prune_writer *w, const void *bytes, size_t size, struct prune_status *st);
+enum prune_code prune_writer_commit(struct prune_writer *w, struct prune_status *st);
+void prune_writer_abort(struct prune_writer *w);
+enum prune_code prune_write_file(const char *path, const void *bytes, size_t size, struct prune_status *st);
+
+/* mkdir -p. */
+enum prune_code prune_make_dirs(const char *path, struct prune_status *st);
+bool prune_path_exists(const char *path);
+/* True when both paths name the same existing file (device and inode). */
+bool prune_same_file(const char *a, const char *b);
+
+/* malloc'd "dir/name"; malloc'd base name without folder and without the last extension: "cfg/yolov3-tiny.cfg" -> "yolov3-tiny".
+ * Dots that remain inside become '_' (Darknet's basecfg cuts at the first dot). NULL only when out of memory. */
+char *prune_path_join(const char *dir, const char *name);
+char *prune_base_name(const char *path);
+char *prune_format(const char *format, ...) PRUNE_PRINTF(1, 2); /* malloc'd sprintf */
+
+/* 64-bit content hash (xxHash XXH64, seed 0); text form "xxh64:0123456789abcdef" (23 bytes with NUL). */
+uint64_t prune_hash_bytes(const void *bytes, size_t size);
+enum prune_code prune_hash_file(const char *path, char text[32], struct prune_status *st);
+
+#endif

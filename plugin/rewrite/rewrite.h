@@ -1,0 +1,35 @@
+/* Rewriter: a mask becomes one plan (kept index lists per layer), and the plan slices cfg text, weights, momentum and gates alike.
+ * Readers see exactly what they would see with the removed channels at 0. Kept channels keep their order. A plan that removes nothing
+ * writes byte-identical files. Weights are mapped and streamed: peak memory is one tensor. */
+#ifndef PRUNE_REWRITE_REWRITE_H
+#define PRUNE_REWRITE_REWRITE_H
+
+#include "../model/weights_file.h"
+#include "../units/units.h"
+
+struct prune_layer_plan {
+    int *out_keep; size_t out_count;   /* kept output channels of the layer, ascending, old numbers */
+    int *in_keep; size_t in_count;     /* kept input channels (connected after a map: channels, each `in_area` inputs) */
+    size_t in_area;
+    int groups;                        /* new groups= of a convolution */
+};
+struct prune_plan { struct prune_layer_plan *layers; size_t layer_count; };
+
+enum prune_code prune_plan_build(struct prune_plan *plan, const struct prune_net *net, const struct prune_units *units, const uint8_t *removed, struct prune_status *st);
+void prune_plan_free(struct prune_plan *plan);
+
+/* New cfg text (malloc'd). Only filters=, output=, groups= of changed layers change. */
+enum prune_code prune_rewrite_cfg(const struct prune_plan *plan, const struct prune_net *net, char **bytes, size_t *size, struct prune_status *st);
+/* New weights file; header and seen kept. Also slices any file of the same layout (momentum). */
+enum prune_code prune_rewrite_weights(const struct prune_plan *plan, const struct prune_net *net, const struct prune_weights *in, const char *path, struct prune_status *st);
+/* Original shape, every reader's input column of a removed channel set to 0 (always exact). */
+enum prune_code prune_rewrite_masked(const struct prune_plan *plan, const struct prune_net *net, const struct prune_weights *in, const char *path, struct prune_status *st);
+
+/* The pair on disk: DIR/<base>-pruned.cfg, .weights, .mask.json, and with `masked` DIR/<base>-masked.weights. Reads the written pair back through
+ * our own readers before it returns. Refuses when an output would overwrite an input. Paths are malloc'd (caller frees). */
+struct prune_pair { char *cfg, *weights, *mask, *masked; };
+enum prune_code prune_write_pair(const struct prune_net *net, const struct prune_units *units, const uint8_t *removed, const struct prune_weights *in,
+                                 const char *dir, bool masked, struct prune_pair *pair, struct prune_status *st);
+void prune_pair_free(struct prune_pair *pair);
+
+#endif
