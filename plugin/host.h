@@ -49,7 +49,9 @@ struct prune_open_options {
     bool quiet;                          /* no layer table, no per-batch head statistics */
 };
 
-struct prune_net_facts { int w, h, c, classes, batch, subdivisions; bool detector; double learning_rate, momentum, decay; uint64_t seen; };
+/* batch: images per forward pass; one training step is batch * subdivisions images */
+struct prune_net_facts { int w, h, c, classes, batch, subdivisions; bool detector; double learning_rate, momentum, decay; uint64_t seen;
+                         size_t train_images; /* images in the training list; 0 before train_start */ };
 
 /* Images as the data file's lists name them. list NULL: the role's own list. */
 enum prune_data_role { PRUNE_DATA_TRAIN, PRUNE_DATA_VALID };
@@ -114,6 +116,11 @@ struct prune_host {
      * state.json (iteration, seen, seed, image ordinal, gates). import after open of the same cfg: training goes on as if it had not stopped. */
     enum prune_code (*export_state)(struct prune_host_net *net, const char *dir, struct prune_status *st);
     enum prune_code (*import_state)(struct prune_host_net *net, const char *dir, struct prune_status *st);
+
+    /* Per-image (classifier) or per-detection (detector) predictions as tab-separated text; see docs/evaluation.md. */
+    enum prune_code (*write_predictions)(struct prune_host_net *net, const struct prune_image_set *set, const char *path, struct prune_status *st);
+    /* True once the user has asked to stop (Ctrl-C): long loops finish their step, leave usable files and return PRUNE_INTERRUPTED. */
+    bool (*interrupted)(void *context);
 };
 
 void prune_evaluation_release(struct prune_evaluation *e);
