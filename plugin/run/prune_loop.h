@@ -1,0 +1,36 @@
+/* The pruning loop: train a few minibatches with gates and hook, score, mask the least important units, and so on until the target
+ * (Taylor paper, section 3.1: iterate, 10 minibatches on CIFAR, about 2% of the initial units per iteration, training goes on meanwhile). */
+#ifndef PRUNE_RUN_PRUNE_LOOP_H
+#define PRUNE_RUN_PRUNE_LOOP_H
+
+#include "../score/criteria.h"
+#include "../select/select.h"
+#include "work.h"
+
+struct prune_loop_options {
+    const struct prune_criterion *criterion;
+    int norm;                        /* magnitude: 1 or 2 */
+    uint64_t seed;
+    struct prune_select_options select;  /* .original filled by the caller: cost of the user's network */
+    size_t batches_per_iteration;    /* training steps between removals, >= 1 */
+    double remove_per_iteration;     /* fraction of the initial units, (0, 1] */
+    double smoothing;                /* S <- smoothing S + (1 - smoothing) S_new */
+    struct prune_step_options step;
+    double max_loss;                 /* NAN = off: mean training loss of an iteration above this rolls back */
+    double min_accuracy;             /* NAN = off: top-1 or mAP@0.5 on `valid` below this rolls back */
+    struct prune_image_set valid;
+};
+
+struct prune_loop_result {
+    size_t iterations, steps, images;
+    double loss;                     /* mean training loss of the last iteration */
+    bool target_met;                 /* false: a floor stopped the removal, or the user did */
+    const char *stopped_by;          /* NULL, "-max-loss", "-min-accuracy" */
+    double floor_value;              /* what was measured when it stopped */
+};
+
+/* Ends with the mask in w->removed (network masked, not yet rewritten) and momentum reset. PRUNE_INTERRUPTED: the user asked to stop; the
+ * mask so far is valid. */
+enum prune_code prune_loop(struct prune_work *w, const struct prune_loop_options *o, struct prune_loop_result *r, struct prune_status *st);
+
+#endif

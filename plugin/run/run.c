@@ -1,0 +1,338 @@
+/* The main job, step by step; see run.h. Whatever happens after the rewrite, the pair on disk loads and works. */
+#include "run.h"
+
+#include <ftw.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "../base/file_io.h"
+#include "../base/progress.h"
+#include "../units/mask_file.h"
+#include "report.h"
+
+struct run {
+    const struct prune_host *host;
+    const struct prune_run_options *o;
+    struct prune_cfg cfg;                    /* the user's network */
+    struct prune_net net;
+    struct prune_units units;
+    struct prune_mask_origin origin;
+    struct prune_work work;
+    struct prune_loop_result pruned;
+    char *base, *folder;                     /* <out>/work */
+    char *out_cfg, *out_weights, *out_mask, *out_report, *masked;
+    double rate;
+    size_t images_per_step, train_images, finetune_steps;
+    cJSON *report;
+};
+
+double prune_default_rate(double cfg_rate) { return cfg_rate > 0 && cfg_rate < 0.01 ? cfg_rate : 0.01; }
+
+static struct prune_image_set valid_set(const struct run *r)
+{
+    return (struct prune_image_set){.data_path = r->o->data, .role = PRUNE_DATA_VALID, .limit = r->o->evaluate_images, .letterbox = r->o->letterbox};
+}
+
+static struct prune_image_set train_set(const struct run *r)
+{
+    return (struct prune_image_set){.data_path = r->o->data, .role = PRUNE_DATA_TRAIN, .letterbox = r->o->letterbox};
+}
+
+static double accuracy_of(const struct prune_evaluation *e) { return isnan(e->top1) ? e->map50 : e->top1; }
+
+static enum prune_code evaluate(struct run *r, struct prune_host_net *net, const char *stage, struct prune_evaluation *e, struct prune_status *st)
+{
+    struct prune_image_set set = valid_set(r);
+    enum prune_code rc = r->host->evaluate(net, &set, e, st);
+    if (rc) return rc;
+    prune_report_stage(r->report, stage, e);
+    fprintf(stderr, "%s: %s %.2f%%, loss %.4f on %zu images\n", stage, isnan(e->top1) ? "mAP@0.5" : "top-1", 100 * accuracy_of(e), e->loss, e->images);
+    return PRUNE_OK;
+}
+
+static enum prune_code make_paths(struct run *r, struct prune_status *st)
+{
+    const char *out = r->o->out;
+    r->base = prune_base_name(r->o->cfg);
+    r->folder = prune_path_join(out, "work");
+    if (!r->base || !r->folder) return prune_fail_memory(st, strlen(out), "paths");
+    r->out_cfg = prune_format("%s/%s-pruned.cfg", out, r->base);
+    r->out_weights = prune_format("%s/%s-pruned.weights", out, r->base);
+    r->out_mask = prune_format("%s/%s-pruned.mask.json", out, r->base);
+    r->out_report = prune_path_join(out, "report.json");
+    r->masked = prune_path_join(r->folder, "masked.weights");
+    if (!r->out_cfg || !r->out_weights || !r->out_mask || !r->out_report || !r->masked) return prune_fail_memory(st, strlen(out), "paths");
+    const char *outputs[] = {r->out_cfg, r->out_weights, r->out_mask, r->out_report};
+    for (size_t i = 0; i < sizeof outputs / sizeof *outputs; i++)
+        if (prune_same_file(outputs[i], r->o->cfg) || prune_same_file(outputs[i], r->o->weights) || prune_same_file(outputs[i], r->o->data))
+            return prune_fail(st, "output '%s' would overwrite an input; choose another -out folder", outputs[i]);
+    return prune_make_dirs(r->folder, st);
+}
+
+/* Everything that can be refused without the host is refused here. */
+static enum prune_code check_inputs(struct run *r, struct prune_status *st)
+{
+    enum prune_code rc = prune_net_read(&r->cfg, &r->net, r->o->cfg, st);
+    if (!rc) rc = prune_units_build(&r->units, &r->net, st);
+    if (!rc && r->o->protect) rc = prune_units_protect(&r->units, &r->net, r->o->protect, st);
+    if (rc) return rc;
+    struct prune_weights weights;
+    rc = prune_weights_open(&weights, r->o->weights, &r->net, st);
+    if (rc) return rc;
+    rc = prune_weights_check_finite(&weights, st);
+    prune_weights_close(&weights);
+    if (rc) return rc;
+    if (r->net.task == PRUNE_TASK_OTHER)
+        return prune_fail(st, "'%s' has no softmax, cost, yolo, region or detection layer at its end: nothing to train or evaluate", r->o->cfg);
+    r->origin.cfg_path = r->o->cfg;
+    r->origin.weights_path = r->o->weights;
+    rc = prune_hash_file(r->o->cfg, r->origin.cfg_hash, st);
+    return rc ? rc : prune_hash_file(r->o->weights, r->origin.weights_hash, st);
+}
+
+static enum prune_code check_target(const struct run *r, struct prune_loop_options *loop, struct prune_status *st)
+{
+    uint8_t *removed = calloc(r->units.count ? r->units.count : 1, 1);
+    double *scores = calloc(r->units.count ? r->units.count : 1, sizeof *scores);
+    struct prune_select_result result;
+    if (!removed || !scores) {
+        free(removed);
+        free(scores);
+        return prune_fail_memory(st, r->units.count, "mask");
+    }
+    prune_units_cost(&r->net, &r->units, removed, &loop->select.original);
+    enum prune_code rc = prune_select(&r->net, &r->units, scores, &loop->select, removed, &result, st);
+    free(removed);
+    free(scores);
+    return rc;
+}
+
+static enum prune_code open_work(struct run *r, struct prune_status *st)
+{
+    struct prune_work_options options = {.folder = r->folder, .base = r->base, .protect = r->o->protect, .train = train_set(r),
+                                         .open = {.threads = r->o->threads, .seed = r->o->seed, .quiet = true}};
+    return prune_work_open(&r->work, r->host, r->o->cfg, r->o->weights, &options, st);
+}
+
+static enum prune_code measure_before(struct run *r, struct prune_status *st)
+{
+    struct prune_evaluation e;
+    double milliseconds = NAN;
+    enum prune_code rc = r->host->milliseconds(r->work.host_net, &milliseconds, st);
+    if (!rc) rc = evaluate(r, r->work.host_net, "unpruned", &e, st);
+    if (rc) return rc;
+    cJSON_AddItemToObject(r->report, "before", prune_report_network(&r->net, r->o->weights, milliseconds, &e));
+    prune_evaluation_release(&e);
+    return PRUNE_OK;
+}
+
+static void read_facts(struct run *r)
+{
+    struct prune_net_facts facts;
+    r->host->facts(r->work.host_net, &facts);
+    r->rate = r->o->rate > 0 ? r->o->rate : prune_default_rate(facts.learning_rate);
+    r->images_per_step = (size_t)facts.batch * (size_t)facts.subdivisions;
+    r->train_images = facts.train_images;
+}
+
+static enum prune_code prune_while_training(struct run *r, struct prune_status *st)
+{
+    struct prune_loop_options loop = r->o->loop;
+    enum prune_code rc = check_target(r, &loop, st);
+    if (rc) return rc;
+    read_facts(r);
+    loop.valid = valid_set(r);
+    loop.seed = r->o->seed;
+    loop.step.rate = r->rate;
+    fprintf(stderr, "pruning with %s: %zu training steps, then %.1f%% of the units, until %.2f remain; rate %g\n", loop.criterion->name,
+            loop.batches_per_iteration, 100 * loop.remove_per_iteration, loop.select.remain, r->rate);
+    rc = prune_loop(&r->work, &loop, &r->pruned, st);
+    read_facts(r);   /* the training list is known now */
+    if (!rc && r->pruned.stopped_by)
+        fprintf(stderr, "removal stopped by %s (measured %g); rolled back to the last state that held\n", r->pruned.stopped_by, r->pruned.floor_value);
+    return rc;
+}
+
+static enum prune_code write_pair(struct run *r, bool with_masked, struct prune_status *st)
+{
+    uint8_t *gone = malloc(r->units.count ? r->units.count : 1);
+    if (!gone) return prune_fail_memory(st, r->units.count, "mask");
+    prune_work_original_mask(&r->work, &r->units, gone);
+    enum prune_code rc = prune_work_write(&r->work, r->out_cfg, r->out_weights, with_masked ? r->masked : NULL, st);
+    if (!rc) rc = prune_mask_write(r->out_mask, &r->units, gone, &r->origin, st);
+    free(gone);
+    return rc;
+}
+
+static enum prune_code verify_pair(struct run *r, struct prune_status *st)
+{
+    struct prune_verify_options options = {.images = 4, .data_path = r->o->data, .threads = r->o->threads, .seed = r->o->seed};
+    struct prune_verify_result result;
+    enum prune_code rc = prune_verify(r->host, r->work.cfg_path, r->masked, r->out_cfg, r->out_weights, &options, &result, st);
+    if (rc) return rc;
+    fprintf(stderr, "verified: masked and rewritten network agree to %.1e on %zu images\n", result.worst, result.images);
+    prune_report_number(r->report, "verified", result.worst);
+    return PRUNE_OK;
+}
+
+/* How many steps fine-tuning has: of its own, or what is left of -total. */
+static enum prune_code plan_finetune(struct run *r, struct prune_status *st)
+{
+    enum prune_code rc = PRUNE_OK;
+    if (r->o->total) {
+        rc = prune_parse_length("total", r->o->total, r->train_images, r->images_per_step, &r->finetune_steps, st);
+        r->finetune_steps -= r->finetune_steps < r->pruned.steps ? r->finetune_steps : r->pruned.steps;
+    } else if (r->o->finetune) {
+        rc = prune_parse_length("finetune", r->o->finetune, r->train_images, r->images_per_step, &r->finetune_steps, st);
+    }
+    return rc;
+}
+
+static enum prune_code recalibrate(struct run *r, struct prune_host_net *net, struct prune_status *st)
+{
+    if (!r->o->recalibrate_images) return PRUNE_OK;
+    struct prune_image_set set = train_set(r);
+    struct prune_evaluation e;
+    enum prune_code rc = r->host->recalibrate(net, &set, r->o->recalibrate_images, st);
+    if (!rc) rc = r->host->save_weights(net, r->out_weights, st);
+    if (!rc) rc = evaluate(r, net, "recalibrated", &e, st);
+    if (!rc) prune_evaluation_release(&e);
+    return rc;
+}
+
+static enum prune_code finetune(struct run *r, struct prune_host_net *net, struct prune_status *st)
+{
+    if (!r->finetune_steps) return PRUNE_OK;
+    struct prune_image_set set = train_set(r);
+    size_t epoch = r->train_images / (r->images_per_step ? r->images_per_step : 1);
+    struct prune_finetune_options options = {.steps = r->finetune_steps, .step = r->o->loop.step, .weights_path = r->out_weights, .save_every = epoch ? epoch : 100};
+    struct prune_finetune_result result;
+    options.step.rate = r->rate;
+    enum prune_code rc = r->host->train_start(net, &set, 0, NULL, NULL, st);
+    if (!rc) rc = prune_finetune(r->host, net, &options, &result, st);
+    r->host->train_stop(net);
+    return rc;
+}
+
+/* From the rewritten pair on: evaluate, recalibrate, fine-tune, evaluate. */
+static enum prune_code repair(struct run *r, struct prune_status *st)
+{
+    struct prune_open_options open = {.threads = r->o->threads, .seed = r->o->seed + 1, .quiet = true};
+    struct prune_host_net *net = NULL;
+    struct prune_cfg cfg;
+    struct prune_net shape;
+    struct prune_evaluation e;
+    double milliseconds = NAN;
+    enum prune_code rc = prune_net_read(&cfg, &shape, r->out_cfg, st);
+    if (rc) return rc;
+    rc = r->host->open(r->host->context, r->out_cfg, r->out_weights, &open, &net, st);
+    if (!rc) rc = evaluate(r, net, "rewritten", &e, st);
+    if (!rc) prune_evaluation_release(&e);
+    if (!rc) rc = recalibrate(r, net, st);
+    if (!rc) rc = finetune(r, net, st);
+    if (!rc) rc = r->host->milliseconds(net, &milliseconds, st);
+    if (!rc) rc = evaluate(r, net, "after", &e, st);
+    if (!rc) {
+        cJSON_AddItemToObject(r->report, "after", prune_report_network(&shape, r->out_weights, milliseconds, &e));
+        prune_evaluation_release(&e);
+    }
+    r->host->close(net);
+    prune_net_free(&shape);
+    prune_cfg_free(&cfg);
+    return rc;
+}
+
+static void describe(struct run *r)
+{
+    static const char *const targets[] = {"macs", "params", "units"};
+    cJSON *report = r->report;
+    cJSON_AddStringToObject(report, "format", "darknet-prune-report");
+    cJSON_AddNumberToObject(report, "version", 1);
+    cJSON_AddStringToObject(report, "host", r->host->name);
+    cJSON_AddStringToObject(report, "cfg", r->o->cfg);
+    cJSON_AddStringToObject(report, "cfg_hash", r->origin.cfg_hash);
+    cJSON_AddStringToObject(report, "weights", r->o->weights);
+    cJSON_AddStringToObject(report, "weights_hash", r->origin.weights_hash);
+    cJSON_AddStringToObject(report, "criterion", r->o->loop.criterion->name);
+    cJSON_AddStringToObject(report, "target", targets[r->o->loop.select.target]);
+    cJSON_AddNumberToObject(report, "remain", r->o->loop.select.remain);
+    cJSON_AddNumberToObject(report, "seed", (double)r->o->seed);
+    cJSON_AddStringToObject(report, "pruned_cfg", r->out_cfg);
+    cJSON_AddStringToObject(report, "pruned_weights", r->out_weights);
+    cJSON_AddStringToObject(report, "mask", r->out_mask);
+}
+
+static void describe_training(struct run *r)
+{
+    cJSON_AddNumberToObject(r->report, "iterations", (double)r->pruned.iterations);
+    cJSON_AddNumberToObject(r->report, "pruning_steps", (double)r->pruned.steps);
+    cJSON_AddNumberToObject(r->report, "finetune_steps", (double)r->finetune_steps);
+    cJSON_AddNumberToObject(r->report, "images_per_step", (double)r->images_per_step);
+    cJSON_AddNumberToObject(r->report, "rate", r->rate);
+    cJSON_AddBoolToObject(r->report, "target_met", r->pruned.target_met);
+    if (r->pruned.stopped_by) cJSON_AddStringToObject(r->report, "stopped_by", r->pruned.stopped_by);
+}
+
+static int remove_one(const char *path, const struct stat *info, int type, struct FTW *where)
+{
+    (void)info, (void)type, (void)where;
+    return remove(path);
+}
+
+static void run_free(struct run *r)
+{
+    prune_work_close(&r->work);
+    prune_units_free(&r->units);
+    prune_net_free(&r->net);
+    prune_cfg_free(&r->cfg);
+    if (r->folder && !r->o->keep_work) nftw(r->folder, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+    char *texts[] = {r->base, r->folder, r->out_cfg, r->out_weights, r->out_mask, r->out_report, r->masked};
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) free(texts[i]);
+}
+
+static enum prune_code stop_early(struct run *r, struct prune_status *st)
+{
+    struct prune_status written = {0};
+    if (write_pair(r, false, &written)) return prune_fail(st, "interrupted, and the pair could not be written: %s", written.message);
+    prune_fail(st, "interrupted; the network pruned so far is in '%s' and '%s' (not fine-tuned)", r->out_cfg, r->out_weights);
+    st->code = PRUNE_INTERRUPTED;
+    return PRUNE_INTERRUPTED;
+}
+
+static enum prune_code steps(struct run *r, struct prune_status *st)
+{
+    enum prune_code rc = check_inputs(r, st);
+    if (!rc) rc = make_paths(r, st);
+    if (rc) return rc;
+    describe(r);
+    rc = open_work(r, st);
+    if (!rc) rc = measure_before(r, st);
+    if (!rc) rc = prune_while_training(r, st);
+    if (rc == PRUNE_INTERRUPTED) return stop_early(r, st);
+    if (!rc) rc = plan_finetune(r, st);
+    if (!rc) rc = write_pair(r, true, st);
+    if (rc) return rc;
+    r->host->train_stop(r->work.host_net);
+    rc = verify_pair(r, st);
+    if (rc) return rc;
+    prune_work_close(&r->work);
+    rc = repair(r, st);
+    if (rc) return rc;
+    describe_training(r);
+    return prune_report_write(r->report, r->out_report, st);
+}
+
+enum prune_code prune_run(const struct prune_host *host, const struct prune_run_options *o, cJSON **report, struct prune_status *st)
+{
+    struct run r = {.host = host, .o = o, .report = cJSON_CreateObject()};
+    *report = NULL;
+    if (!r.report) return prune_fail_memory(st, 0, "report");
+    enum prune_code rc = prune_host_check(host, PRUNE_CAN_TRAIN | PRUNE_CAN_STATE | o->loop.criterion->signals, st);
+    if (!rc) rc = steps(&r, st);
+    run_free(&r);
+    if (rc) cJSON_Delete(r.report);
+    else *report = r.report;
+    return rc;
+}

@@ -1,0 +1,34 @@
+/* The main job: evaluate, prune while training, rewrite, verify, recalibrate, fine-tune, evaluate, report.
+ * In: data file, cfg, weights. Out: <out>/<base>-pruned.cfg, .weights, .mask.json and report.json; inputs are never touched. */
+#ifndef PRUNE_RUN_RUN_H
+#define PRUNE_RUN_RUN_H
+
+#include <cjson/cJSON.h>
+
+#include "finetune.h"
+#include "prune_loop.h"
+#include "verify.h"
+
+struct prune_run_options {
+    const char *data, *cfg, *weights, *out;
+    const char *protect;                 /* layer ranges or NULL */
+    struct prune_loop_options loop;      /* criterion, selection, rates; .select.original and .valid are filled by the run */
+    const char *finetune;                /* "2" epochs or "300i"; NULL: none */
+    const char *total;                   /* length of training in all, pruning included; wins over finetune; NULL: not given */
+    double rate;                         /* 0 = default_rate */
+    size_t recalibrate_images;           /* 0 = none */
+    size_t evaluate_images;              /* 0 = the whole valid list */
+    int letterbox;
+    uint64_t seed;
+    int threads;
+    bool keep_work;                      /* keep <out>/work */
+};
+
+/* *report is a cJSON object (caller deletes), also written to <out>/report.json. PRUNE_INTERRUPTED: stopped by the user, the pair on disk is
+ * usable and st says where; *report may be NULL then. */
+enum prune_code prune_run(const struct prune_host *host, const struct prune_run_options *o, cJSON **report, struct prune_status *st);
+
+/* min(the cfg's learning_rate, 0.01): what a trained network bears; a cfg's rate is for training from scratch. */
+double prune_default_rate(double cfg_rate);
+
+#endif
