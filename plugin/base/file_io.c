@@ -1,0 +1,357 @@
+/* Files: read whole, map read-only, write atomically; see file_io.h.
+ * A writer's bytes go to ".<name>.tmp.<pid>" in the target's own folder, which is fsynced and renamed over the target at
+ * commit. Every failing path unlinks the temporary file. A symbolic link as target is followed, so that it stays one.
+ * Refuses folders, pipes and devices on both sides: a rename would replace a device node by a file. */
+#include "file_io.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <xxhash.h>
+
+enum { BUFFER_BYTES = 1 << 16, TEMP_TRIES = 100 };
+
+static enum prune_code open_regular(const char *path, int *out_fd, size_t *out_size, struct prune_status *st)
+{
+    struct stat info;
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* O_NONBLOCK: a pipe without writer must not hang */
+    if (fd < 0) return prune_fail(st, "cannot read '%s': %s", path, strerror(errno));
+    if (fstat(fd, &info)) {
+        int why = errno;
+        close(fd);
+        return prune_fail(st, "cannot read '%s': %s", path, strerror(why));
+    }
+    if (!S_ISREG(info.st_mode)) {
+        close(fd);
+        return prune_fail(st, "cannot read '%s': %s, not a file", path, S_ISDIR(info.st_mode) ? "it is a folder" : "it is a special file");
+    }
+    *out_fd = fd;
+    *out_size = (size_t)info.st_size;
+    return PRUNE_OK;
+}
+
+enum prune_code prune_read_file(const char *path, char **bytes, size_t *size, struct prune_status *st)
+{
+    int fd = -1;
+    size_t want = 0, got = 0;
+    enum prune_code code = open_regular(path, &fd, &want, st);
+    if (code) return code;
+    char *data = malloc(want + 1);
+    if (!data) {
+        close(fd);
+        return prune_fail_memory(st, want + 1, path);
+    }
+    while (got < want) {
+        ssize_t n = read(fd, data + got, want - got);
+        if (n < 0 && errno == EINTR) continue;
+        if (n < 0) {
+            int why = errno;
+            close(fd);
+            free(data);
+            return prune_fail(st, "cannot read '%s': %s", path, strerror(why));
+        }
+        if (n == 0) break; /* cut while we read: the readers judge what is there */
+        got += (size_t)n;
+    }
+    close(fd);
+    data[got] = '\0';
+    *bytes = data;
+    *size = got;
+    return PRUNE_OK;
+}
+
+enum prune_code prune_map_open(struct prune_map *map, const char *path, struct prune_status *st)
+{
+    int fd = -1;
+    size_t size = 0;
+    enum prune_code code = open_regular(path, &fd, &size, st);
+    if (code) return code;
+    void *bytes = NULL;
+    if (size) {
+        bytes = mmap(NULL, size, PROT_READ, MAP_PRIVATE, fd, 0);
+        if (bytes == MAP_FAILED) {
+            int why = errno;
+            close(fd);
+            return prune_fail(st, "cannot map '%s' (%zu bytes): %s", path, size, strerror(why));
+        }
+    }
+    close(fd);
+    map->bytes = bytes;
+    map->size = size;
+    return PRUNE_OK;
+}
+
+void prune_map_release_pages(const struct prune_map *map, size_t begin, size_t end)
+{
+    size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    size_t first = (begin + page - 1) / page * page; /* whole pages inside the range only: neighbours may be in use */
+    size_t last = end >= map->size ? map->size : end / page * page;
+    if (!map->bytes || first >= last) return;
+    (void)madvise((void *)(uintptr_t)(map->bytes + first), last - first, MADV_DONTNEED);
+}
+
+void prune_map_close(struct prune_map *map)
+{
+    if (map->bytes) munmap((void *)(uintptr_t)map->bytes, map->size);
+    map->bytes = NULL;
+    map->size = 0;
+}
+
+struct prune_writer {
+    char *path;      /* as the user wrote it, for messages */
+    char *target;    /* symbolic links resolved */
+    char *temp;
+    int fd;
+    size_t used;
+    char buffer[BUFFER_BYTES];
+};
+
+static void writer_free(struct prune_writer *w)
+{
+    free(w->path);
+    free(w->target);
+    free(w->temp);
+    free(w);
+}
+
+static size_t folder_length(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    return slash ? (size_t)(slash - path) + 1 : 0;
+}
+
+static enum prune_code open_temp(struct prune_writer *w, const struct stat *old, struct prune_status *st)
+{
+    int folder = (int)folder_length(w->target);
+    for (int i = 0; i < TEMP_TRIES; i++) {
+        /* a crashed process of the same number may have left its file: take the next name, never that file */
+        char suffix[16] = "";
+        if (i) snprintf(suffix, sizeof suffix, ".%d", i);
+        w->temp = prune_format("%.*s.%s.tmp.%ld%s", folder, w->target, w->target + folder, (long)getpid(), suffix);
+        if (!w->temp) return prune_fail_memory(st, strlen(w->target), "a file name");
+        w->fd = open(w->temp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+        if (w->fd >= 0) break;
+        int why = errno;
+        free(w->temp);
+        w->temp = NULL;
+        if (why != EEXIST || i == TEMP_TRIES - 1) return prune_fail(st, "cannot write '%s': %s", w->path, strerror(why));
+    }
+    if (old && fchmod(w->fd, old->st_mode & 07777)) return prune_fail(st, "cannot write '%s': %s (keeping its permissions)", w->path, strerror(errno));
+    return PRUNE_OK;
+}
+
+enum prune_code prune_writer_open(struct prune_writer **out, const char *path, struct prune_status *st)
+{
+    struct stat info;
+    bool exists = stat(path, &info) == 0;
+    if (exists && !S_ISREG(info.st_mode)) return prune_fail(st, "cannot write '%s': %s, not a file", path, S_ISDIR(info.st_mode) ? "it is a folder" : "it is a special file");
+    size_t folder = folder_length(path);
+    if (!path[folder]) return prune_fail(st, "cannot write '%s': no file name", path);
+    struct prune_writer *w = malloc(sizeof *w);
+    if (!w) return prune_fail_memory(st, sizeof *w, path);
+    w->fd = -1;
+    w->used = 0;
+    w->temp = NULL;
+    w->path = strdup(path);
+    w->target = exists ? realpath(path, NULL) : strdup(path);
+    enum prune_code code = PRUNE_OK;
+    if (!w->path || !w->target) code = prune_fail_memory(st, strlen(path), "a file name");
+    if (!code) code = open_temp(w, exists ? &info : NULL, st);
+    if (code) {
+        prune_writer_abort(w);
+        return code;
+    }
+    *out = w;
+    return PRUNE_OK;
+}
+
+static enum prune_code write_all(struct prune_writer *w, const char *bytes, size_t size, struct prune_status *st)
+{
+    while (size) {
+        ssize_t n = write(w->fd, bytes, size < (1u << 30) ? size : 1u << 30);
+        if (n < 0 && errno == EINTR) continue;
+        if (n < 0) return prune_fail(st, "cannot write '%s': %s", w->path, strerror(errno));
+        bytes += n;
+        size -= (size_t)n;
+    }
+    return PRUNE_OK;
+}
+
+static enum prune_code flush(struct prune_writer *w, struct prune_status *st)
+{
+    size_t used = w->used;
+    w->used = 0;
+    return write_all(w, w->buffer, used, st);
+}
+
+enum prune_code prune_writer_put(struct prune_writer *w, const void *bytes, size_t size, struct prune_status *st)
+{
+    if (!size) return PRUNE_OK;
+    if (size > BUFFER_BYTES - w->used) {
+        enum prune_code code = flush(w, st);
+        if (code) return code;
+    }
+    if (size >= BUFFER_BYTES) return write_all(w, bytes, size, st);
+    memcpy(w->buffer + w->used, bytes, size);
+    w->used += size;
+    return PRUNE_OK;
+}
+
+/* The name lives in the folder: without this a power cut may bring the old file back. Folders that cannot be
+ * synced (some network file systems) are no error: the data itself is on disk. */
+static void sync_folder(const char *target)
+{
+    size_t length = folder_length(target);
+    char *folder = length ? strndup(target, length) : strdup(".");
+    int fd = folder ? open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
+    if (fd >= 0) {
+        (void)fsync(fd);
+        close(fd);
+    }
+    free(folder);
+}
+
+enum prune_code prune_writer_commit(struct prune_writer *w, struct prune_status *st)
+{
+    enum prune_code code = flush(w, st);
+    if (!code && fsync(w->fd)) code = prune_fail(st, "cannot write '%s': %s", w->path, strerror(errno));
+    if (!code) {
+        int closed = close(w->fd);
+        w->fd = -1;
+        if (closed) code = prune_fail(st, "cannot write '%s': %s", w->path, strerror(errno));
+    }
+    if (!code && rename(w->temp, w->target)) code = prune_fail(st, "cannot write '%s': %s", w->path, strerror(errno));
+    if (code) {
+        prune_writer_abort(w);
+        return code;
+    }
+    sync_folder(w->target);
+    writer_free(w);
+    return PRUNE_OK;
+}
+
+void prune_writer_abort(struct prune_writer *w)
+{
+    if (!w) return;
+    if (w->fd >= 0) close(w->fd);
+    if (w->temp) unlink(w->temp);
+    writer_free(w);
+}
+
+enum prune_code prune_write_file(const char *path, const void *bytes, size_t size, struct prune_status *st)
+{
+    struct prune_writer *w = NULL;
+    enum prune_code code = prune_writer_open(&w, path, st);
+    if (code) return code;
+    code = prune_writer_put(w, bytes, size, st);
+    if (code) {
+        prune_writer_abort(w);
+        return code;
+    }
+    return prune_writer_commit(w, st);
+}
+
+static bool is_folder(const char *path)
+{
+    struct stat info;
+    return stat(path, &info) == 0 && S_ISDIR(info.st_mode);
+}
+
+enum prune_code prune_make_dirs(const char *path, struct prune_status *st)
+{
+    if (!*path) return prune_fail(st, "cannot create folder '': the name is empty");
+    char *part = strdup(path);
+    if (!part) return prune_fail_memory(st, strlen(path), "a folder name");
+    int why = 0;
+    for (char *p = part + 1; !why; p++) {
+        if (*p != '/' && *p) continue;
+        char kept = *p;
+        *p = '\0';
+        if (mkdir(part, 0777) && !is_folder(part)) why = errno == EEXIST ? ENOTDIR : errno;
+        *p = kept;
+        if (!kept) break;
+    }
+    free(part);
+    return why ? prune_fail(st, "cannot create folder '%s': %s", path, strerror(why)) : PRUNE_OK;
+}
+
+bool prune_path_exists(const char *path)
+{
+    struct stat info;
+    return stat(path, &info) == 0;
+}
+
+bool prune_same_file(const char *a, const char *b)
+{
+    struct stat x, y;
+    return stat(a, &x) == 0 && stat(b, &y) == 0 && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
+}
+
+char *prune_format(const char *format, ...)
+{
+    va_list args, again;
+    va_start(args, format);
+    va_copy(again, args);
+    int n = vsnprintf(NULL, 0, format, args);
+    char *text = n < 0 ? NULL : malloc((size_t)n + 1);
+    if (text) vsnprintf(text, (size_t)n + 1, format, again);
+    va_end(again);
+    va_end(args);
+    return text;
+}
+
+char *prune_path_join(const char *dir, const char *name)
+{
+    size_t n = strlen(dir);
+    return prune_format(n && dir[n - 1] != '/' ? "%s/%s" : "%s%s", dir, name);
+}
+
+char *prune_base_name(const char *path)
+{
+    size_t end = strlen(path);
+    while (end && path[end - 1] == '/') end--;
+    size_t begin = end;
+    while (begin && path[begin - 1] != '/') begin--;
+    char *name = strndup(path + begin, end - begin);
+    if (!name) return NULL;
+    char *dot = strrchr(name, '.');
+    if (dot && dot != name) *dot = '\0';
+    for (char *p = name; *p; p++)
+        if (*p == '.') *p = '_';
+    return name;
+}
+
+uint64_t prune_hash_bytes(const void *bytes, size_t size)
+{
+    return XXH64(size ? bytes : "", size, 0);
+}
+
+enum prune_code prune_hash_file(const char *path, char text[32], struct prune_status *st)
+{
+    struct prune_map map;
+    enum prune_code code = prune_map_open(&map, path, st);
+    if (code) return code;
+    XXH64_state_t *state = XXH64_createState();
+    if (!state) {
+        prune_map_close(&map);
+        return prune_fail_memory(st, sizeof map, "a hash");
+    }
+    XXH64_reset(state, 0);
+    const size_t step = (size_t)8 << 20; /* pages are dropped as we go: hashing 250 MB must not cost 250 MB */
+    for (size_t at = 0; at < map.size; at += step) {
+        size_t n = map.size - at < step ? map.size - at : step;
+        XXH64_update(state, map.bytes + at, n);
+        prune_map_release_pages(&map, at, at + n);
+    }
+    snprintf(text, 32, "xxh64:%016llx", (unsigned long long)XXH64_digest(state));
+    XXH64_freeState(state);
+    prune_map_close(&map);
+    return PRUNE_OK;
+}
