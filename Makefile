@@ -1,36 +1,132 @@
-# darknet prune: see README.md. Knobs: DARKNET= GPU= CUDNN= DEBUG= SAN= PREFIX=
+# darknet prune: see README.md; `make help` lists the targets.
+# Knobs: DARKNET=dir (your own Darknet build: dir/include/darknet.h, dir/libdarknet.so), DEBUG=1, SAN=flags (sanitizers),
+# BUILD=dir (objects), BIN=dir (programs), PREFIX= DESTDIR= (install). GPU=1 and CUDNN=1 are refused until a GPU host exists.
 DARKNET ?=
+GPU ?= 0
+CUDNN ?= 0
+DEBUG ?= 0
+SAN ?=
 BUILD ?= build
-CC ?= gcc
+BIN ?= bin
+PREFIX ?= /usr/local
+DESTDIR ?=
+FUZZ_SECONDS ?= 30
+JOBS ?= $(shell nproc 2>/dev/null || echo 1)
+ifeq ($(origin CC),default)
+CC := gcc
+endif
+
+ifneq ($(filter-out 0,$(GPU)),)
+$(error GPU=$(GPU): there is no GPU host yet, darknet prune trains and scores on the CPU; build without GPU=)
+endif
+ifneq ($(filter-out 0,$(CUDNN)),)
+$(error CUDNN=$(CUDNN): there is no GPU host yet, darknet prune trains and scores on the CPU; build without CUDNN=)
+endif
+
 ifneq ($(DARKNET),)
-DARKNET_INC := $(DARKNET)/include
-DARKNET_LIB := $(DARKNET)
+DARKNET_INC := $(abspath $(DARKNET))/include
+DARKNET_LIB := $(abspath $(DARKNET))
 else
 DARKNET_INC := /usr/lib/darknet/include
 DARKNET_LIB := /usr/lib/darknet
 endif
 WARN := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Werror
+ifneq ($(filter-out 0,$(DEBUG)),)
+OPT := -O0 -g
+else
 OPT := -O2 -g
-CFLAGS += -std=c11 -D_GNU_SOURCE $(WARN) $(OPT) $(SAN) -MMD -MP -pthread
+endif
+CFLAGS += -std=c11 -D_GNU_SOURCE $(WARN) $(OPT) $(SAN) -pthread
+DEPFLAGS = -MMD -MP -MF $@.d
 HOST_CFLAGS := -isystem $(DARKNET_INC)
 PLUGIN_LIBS := -lcjson -lxxhash -lm
 HOST_LIBS := -L$(DARKNET_LIB) -Wl,-rpath,$(DARKNET_LIB) -ldarknet -lopenblas -lpthread
 
-PLUGIN_SRC := $(wildcard plugin/*/*.c plugin/*.c)
+PLUGIN_SRC := $(wildcard plugin/*.c plugin/*/*.c)
 HOST_SRC := $(filter-out darknet/main.c,$(wildcard darknet/*.c darknet/kernels/*.c))
 PLUGIN_OBJ := $(PLUGIN_SRC:%.c=$(BUILD)/%.o)
 HOST_OBJ := $(HOST_SRC:%.c=$(BUILD)/%.o)
+UNIT_TESTS := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/unit/test_*.c))
+HOST_TESTS := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/host/test_*.c))
 
-all: bin/darknet
-bin/darknet: $(BUILD)/darknet/main.o $(HOST_OBJ) $(BUILD)/libprune.a
-	@mkdir -p bin
+.PHONY: all deps test test-programs demo bench fuzz asan install man clean layering help FORCE
+all: $(BIN)/darknet
+
+help:
+	@echo 'make           $(BIN)/darknet and $(BUILD)/libprune.a'
+	@echo 'make deps      install what is missing from Debian (no network when nothing is)'
+	@echo 'make test      deps, build, every test; ends with "N passed, N failed"'
+	@echo 'make demo      train, prune and run a small network (under 5 minutes)'
+	@echo 'make bench     the benchmarks of tests/bench'
+	@echo 'make asan      the whole test run under AddressSanitizer and UBSan, in build/asan'
+	@echo 'make fuzz      every fuzzer for FUZZ_SECONDS=$(FUZZ_SECONDS) s (needs clang: scripts/deps.sh -fuzz)'
+	@echo 'make layering  the two laws of the house: includes go down, plugin/ knows no Darknet'
+	@echo 'make install   PREFIX=$(PREFIX) DESTDIR=: bin/darknet, man page, licence'
+	@echo 'make man       $(BUILD)/darknet-prune.1 from the help of every verb'
+	@echo 'make clean     remove $(BUILD) and $(BIN)'
+	@echo 'knobs: DARKNET=dir DEBUG=1 SAN=flags BUILD=dir BIN=dir JOBS=n'
+
+# Objects depend on this stamp, which changes with the flags: switching DARKNET=, DEBUG= or SAN= rebuilds.
+FLAGS_TEXT = $(CC) $(CFLAGS) $(HOST_CFLAGS) $(HOST_LIBS)
+$(BUILD)/flags: FORCE
+	@mkdir -p $(@D)
+	@echo '$(FLAGS_TEXT)' | cmp -s - $@ || echo '$(FLAGS_TEXT)' > $@
+# One clear sentence instead of a page of compiler errors when a header is missing.
+$(BUILD)/headers: $(BUILD)/flags
+	@printf '#include <darknet.h>\n#include <cblas.h>\n#include <cjson/cJSON.h>\n#include <xxhash.h>\n' | \
+		$(CC) $(HOST_CFLAGS) -fsyntax-only -x c - >$@.log 2>&1 || \
+		{ grep -m1 'error' $@.log; echo "a header is missing: run 'make deps'$(if $(DARKNET), and look at DARKNET=$(DARKNET))" >&2; exit 1; }
+	@touch $@
+
+$(BIN)/darknet: $(BUILD)/darknet/main.o $(HOST_OBJ) $(BUILD)/libprune.a
+	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) -rdynamic -o $@ $(BUILD)/darknet/main.o $(HOST_OBJ) $(BUILD)/libprune.a $(PLUGIN_LIBS) $(HOST_LIBS)
 $(BUILD)/libprune.a: $(PLUGIN_OBJ)
 	rm -f $@ && ar rcs $@ $^
-$(BUILD)/plugin/%.o: plugin/%.c
+$(BUILD)/plugin/%.o: plugin/%.c $(BUILD)/flags | $(BUILD)/headers
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) -c -o $@ $<
-$(BUILD)/darknet/%.o: darknet/%.c
+	$(CC) $(CFLAGS) $(DEPFLAGS) -c -o $@ $<
+$(BUILD)/darknet/%.o: darknet/%.c $(BUILD)/flags | $(BUILD)/headers
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) $(HOST_CFLAGS) -c -o $@ $<
--include $(PLUGIN_OBJ:.o=.d) $(HOST_OBJ:.o=.d)
+	$(CC) $(CFLAGS) $(DEPFLAGS) $(HOST_CFLAGS) -c -o $@ $<
+
+# One file in tests/unit or tests/host is one program. -rdynamic lets our kernels replace the host's functions in tests as in bin/darknet.
+$(BUILD)/tests/unit/%: tests/unit/%.c $(BUILD)/libprune.a
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) $(DEPFLAGS) -o $@ $< $(BUILD)/libprune.a -lcmocka $(PLUGIN_LIBS)
+$(BUILD)/tests/host/%: tests/host/%.c $(HOST_OBJ) $(BUILD)/libprune.a
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) $(DEPFLAGS) $(HOST_CFLAGS) -rdynamic -o $@ $< $(HOST_OBJ) $(BUILD)/libprune.a -lcmocka $(PLUGIN_LIBS) $(HOST_LIBS)
+$(BIN)/render-data: tests/data/render.c $(BUILD)/flags
+	@mkdir -p $(@D) $(BUILD)/tests/data
+	$(CC) $(CFLAGS) -MMD -MP -MF $(BUILD)/tests/data/render.d -o $@ $< -lpng -lm
+test-programs: $(BIN)/darknet $(BIN)/render-data $(UNIT_TESTS) $(HOST_TESTS)
+
+deps:
+	@scripts/deps.sh
+# Built with -k: a test that does not compile counts as one failed program, the others still run.
+test: deps
+	-+@$(MAKE) --no-print-directory -k -j$(JOBS) test-programs
+	@BUILD='$(BUILD)' BIN='$(BIN)' SAN='$(SAN)' DARKNET_LIB='$(DARKNET_LIB)' tests/run
+layering: $(BUILD)/libprune.a
+	scripts/layering.sh -library $(BUILD)/libprune.a -host $(DARKNET_LIB)/libdarknet.so
+asan:
+	+@ASAN_OPTIONS='detect_leaks=1:abort_on_error=0' LSAN_OPTIONS='suppressions=$(CURDIR)/tests/lsan.supp:print_suppressions=0' \
+		UBSAN_OPTIONS='print_stacktrace=1' $(MAKE) --no-print-directory test BUILD=build/asan BIN=build/asan/bin \
+		SAN='-fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer'
+fuzz:
+	@scripts/deps.sh -fuzz
+	@scripts/fuzz.sh $(BUILD)/fuzz $(FUZZ_SECONDS)
+demo: deps
+	+@BIN='$(BIN)' scripts/demo.sh
+bench: $(BIN)/darknet
+	@set -e; for b in tests/bench/*.sh; do echo "== $$b"; BIN='$(BIN)' bash "$$b"; done
+man: $(BUILD)/darknet-prune.1
+$(BUILD)/darknet-prune.1: $(BIN)/darknet scripts/man.sh
+	scripts/man.sh $(BIN)/darknet > $@.part && mv $@.part $@
+install: $(BIN)/darknet $(BUILD)/darknet-prune.1
+	@BIN='$(BIN)' BUILD='$(BUILD)' PREFIX='$(PREFIX)' DESTDIR='$(DESTDIR)' scripts/install.sh
+clean:
+	rm -rf $(BUILD) $(BIN)
+
+-include $(PLUGIN_OBJ:=.d) $(HOST_OBJ:=.d) $(BUILD)/darknet/main.o.d $(UNIT_TESTS:=.d) $(HOST_TESTS:=.d) $(BUILD)/tests/data/render.d
