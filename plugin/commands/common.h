@@ -63,7 +63,7 @@ enum prune_code prune_args_criterion(const char *name, const struct prune_criter
  * scores: p->units.count values. norm: 1 or 2 (magnitude). */
 enum prune_code prune_project_score(const struct prune_project *p, const struct prune_criterion *criterion, int norm, uint64_t seed, double *scores, struct prune_status *st);
 
-/* The name in a list that is nearest to `word` by edit distance; NULL when none is near. stride: bytes from one name pointer to the next. */
-const char *prune_nearest(const char *word, const void *names, size_t count, size_t stride);
+/* The name nearest to `word` by edit distance; NULL when none is near. */
+const char *prune_nearest(const char *word, const char *const *names, size_t count);
 
 #endif
