@@ -23,7 +23,7 @@ struct run {
     struct prune_loop_result pruned;
     char *base, *folder;                     /* <out>/work */
     char *out_cfg, *out_weights, *out_mask, *out_report, *masked;
-    double rate;
+    struct prune_step_options step;          /* rate, momentum and decay as they are used */
     size_t images_per_step, train_images, finetune_steps;
     cJSON *report;
 };
@@ -132,7 +132,10 @@ static void read_facts(struct run *r)
 {
     struct prune_net_facts facts;
     r->host->facts(r->work.host_net, &facts);
-    r->rate = r->o->rate > 0 ? r->o->rate : prune_default_rate(facts.learning_rate);
+    const struct prune_step_options *asked = &r->o->loop.step;
+    r->step.rate = asked->rate > 0 ? asked->rate : prune_default_rate(facts.learning_rate);
+    r->step.momentum = isnan(asked->momentum) ? facts.momentum : asked->momentum;
+    r->step.decay = isnan(asked->decay) ? facts.decay : asked->decay;
     r->images_per_step = (size_t)facts.batch * (size_t)facts.subdivisions;
     r->train_images = facts.train_images;
 }
@@ -145,9 +148,9 @@ static enum prune_code prune_while_training(struct run *r, struct prune_status *
     read_facts(r);
     loop.valid = valid_set(r);
     loop.seed = r->o->seed;
-    loop.step.rate = r->rate;
+    loop.step = r->step;
     fprintf(stderr, "pruning with %s: %zu training steps, then %.1f%% of the units, until %.2f remain; rate %g\n", loop.criterion->name,
-            loop.batches_per_iteration, 100 * loop.remove_per_iteration, loop.select.remain, r->rate);
+            loop.batches_per_iteration, 100 * loop.remove_per_iteration, loop.select.remain, r->step.rate);
     rc = prune_loop(&r->work, &loop, &r->pruned, st);
     read_facts(r);   /* the training list is known now */
     if (!rc && r->pruned.stopped_by)
@@ -207,9 +210,8 @@ static enum prune_code finetune(struct run *r, struct prune_host_net *net, struc
     if (!r->finetune_steps) return PRUNE_OK;
     struct prune_image_set set = train_set(r);
     size_t epoch = r->train_images / (r->images_per_step ? r->images_per_step : 1);
-    struct prune_finetune_options options = {.steps = r->finetune_steps, .step = r->o->loop.step, .weights_path = r->out_weights, .save_every = epoch ? epoch : 100};
+    struct prune_finetune_options options = {.steps = r->finetune_steps, .step = r->step, .weights_path = r->out_weights, .save_every = epoch ? epoch : 100};
     struct prune_finetune_result result;
-    options.step.rate = r->rate;
     enum prune_code rc = r->host->train_start(net, &set, 0, NULL, NULL, st);
     if (!rc) rc = prune_finetune(r->host, net, &options, &result, st);
     r->host->train_stop(net);
@@ -270,7 +272,9 @@ static void describe_training(struct run *r)
     cJSON_AddNumberToObject(r->report, "pruning_steps", (double)r->pruned.steps);
     cJSON_AddNumberToObject(r->report, "finetune_steps", (double)r->finetune_steps);
     cJSON_AddNumberToObject(r->report, "images_per_step", (double)r->images_per_step);
-    cJSON_AddNumberToObject(r->report, "rate", r->rate);
+    cJSON_AddNumberToObject(r->report, "rate", r->step.rate);
+    cJSON_AddNumberToObject(r->report, "momentum", r->step.momentum);
+    cJSON_AddNumberToObject(r->report, "decay", r->step.decay);
     cJSON_AddBoolToObject(r->report, "target_met", r->pruned.target_met);
     if (r->pruned.stopped_by) cJSON_AddStringToObject(r->report, "stopped_by", r->pruned.stopped_by);
 }

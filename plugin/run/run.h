@@ -12,10 +12,10 @@
 struct prune_run_options {
     const char *data, *cfg, *weights, *out;
     const char *protect;                 /* layer ranges or NULL */
-    struct prune_loop_options loop;      /* criterion, selection, rates; .select.original and .valid are filled by the run */
+    struct prune_loop_options loop;      /* criterion, selection, rates; .select.original and .valid are filled by the run;
+                                            .step.rate 0 = prune_default_rate, .step.momentum and .decay NAN = the cfg's */
     const char *finetune;                /* "2" epochs or "300i"; NULL: none */
     const char *total;                   /* length of training in all, pruning included; wins over finetune; NULL: not given */
-    double rate;                         /* 0 = default_rate */
     size_t recalibrate_images;           /* 0 = none */
     size_t evaluate_images;              /* 0 = the whole valid list */
     int letterbox;

@@ -1,0 +1,113 @@
+/* `darknet prune run`: the main job in one command; see plugin/run/run.h for what it does. */
+#include <cjson/cJSON.h>
+#include <math.h>
+#include <stdio.h>
+
+#include "../run/run.h"
+#include "common.h"
+#include "table.h"
+#include "verbs.h"
+
+static const char usage[] =
+    "usage: darknet prune run <data> <cfg> <weights> (-macs R | -params R | -units R) [options]\n"
+    "\n"
+    "Prunes a trained network while it trains, rewrites it, proves the rewrite, repairs batch-norm statistics, fine-tunes, and\n"
+    "prints the before/after table. Classifier or detector is read from the cfg. Writes into DIR (created):\n"
+    "  <base>-pruned.cfg, <base>-pruned.weights   load in every Darknet\n"
+    "  <base>-pruned.mask.json                    which channels of the original are gone\n"
+    "  report.json                                every number of the table and how it came about\n"
+    "\n"
+    "options\n"
+    "  -out DIR          output folder (default: pruned)\n"
+    PRUNE_SELECT_HELP
+    "  -criterion C      what makes a unit important; see 'darknet prune criteria' (default: taylor-fo)\n"
+    "  -norm N           magnitude: 1 or 2 (default: 2)\n"
+    "  -batches-per-iteration N   training steps between removals (default: 10)\n"
+    "  -remove-per-iteration F    fraction of the initial units that goes each time (default: 0.02)\n"
+    "  -momentum-score M smoothing of scores between iterations (default: 0.9)\n"
+    "  -finetune N       training after the rewrite: epochs ('2', '0.5') or iterations ('300i') (default: 0)\n"
+    "  -total N          training in all, pruning steps included; the rest is fine-tuning (wins over -finetune)\n"
+    "  -lr X             learning rate: constant while pruning, then a half cosine to 0\n"
+    "                    (default: the cfg's learning_rate, at most 0.01)\n"
+    "  -momentum X, -decay X      of SGD (default: the cfg's)\n"
+    "  -recalibrate N    training images, drawn as in training, that batch-norm statistics are averaged over (default: 2560; 0: no)\n"
+    "  -max-loss X       stop removing and roll back when the mean training loss of an iteration exceeds X\n"
+    "  -min-accuracy X   the same when top-1 (mAP@0.5 for detectors) falls below X, a fraction of 1\n"
+    "  -images N         evaluate on the first N validation images (default: all)\n"
+    "  -letterbox 0|1    evaluation of detectors: 1 keeps the aspect ratio, 0 stretches (default: 1)\n"
+    PRUNE_HOST_HELP
+    "  -keep-work        keep DIR/work, the intermediate files\n"
+    "\n"
+    "Ctrl-C stops after the present step, leaves a usable pair and says where.\n"
+    "\n"
+    "example\n"
+    "  darknet prune run cifar10.data resnet20.cfg resnet20.weights -macs 0.5 -protect 0 -total 2 -out pruned\n"
+    "\n"
+    "exit code: 0 done, 1 failed or interrupted (the message says what is on disk), 2 bad usage\n";
+
+static const struct prune_flag flags[] = {
+    {"out", true}, PRUNE_SELECT_FLAGS, {"criterion", true}, {"norm", true}, {"batches-per-iteration", true}, {"remove-per-iteration", true},
+    {"momentum-score", true}, {"finetune", true}, {"total", true}, {"lr", true}, {"momentum", true}, {"decay", true}, {"recalibrate", true},
+    {"max-loss", true}, {"min-accuracy", true}, {"images", true}, {"letterbox", true}, PRUNE_HOST_FLAGS, {"keep-work", false}, {0}};
+
+static enum prune_code read_loop(const struct prune_args *a, struct prune_loop_options *loop, struct prune_status *st)
+{
+    long norm = 2, batches = 10;
+    enum prune_code rc = prune_args_select(a, false, &loop->select, st);
+    if (!rc) rc = prune_args_criterion(prune_args_string(a, "criterion", "taylor-fo"), &loop->criterion, st);
+    if (!rc) rc = prune_args_int(a, "norm", 1, 2, 2, &norm, st);
+    if (!rc) rc = prune_args_int(a, "batches-per-iteration", 1, 1000000, 10, &batches, st);
+    if (!rc) rc = prune_args_double(a, "remove-per-iteration", 1e-6, 1, 0.02, &loop->remove_per_iteration, st);
+    if (!rc) rc = prune_args_double(a, "momentum-score", 0, 0.9999, 0.9, &loop->smoothing, st);
+    if (!rc) rc = prune_args_double(a, "lr", 1e-9, 10, 0, &loop->step.rate, st);
+    if (!rc) rc = prune_args_double(a, "momentum", 0, 0.9999, NAN, &loop->step.momentum, st);
+    if (!rc) rc = prune_args_double(a, "decay", 0, 1, NAN, &loop->step.decay, st);
+    if (!rc) rc = prune_args_double(a, "max-loss", 0, 1e9, NAN, &loop->max_loss, st);
+    if (!rc) rc = prune_args_double(a, "min-accuracy", 0, 1, NAN, &loop->min_accuracy, st);
+    loop->norm = (int)norm;
+    loop->batches_per_iteration = (size_t)batches;
+    return rc;
+}
+
+static enum prune_code read_options(const struct prune_args *a, struct prune_run_options *o, struct prune_status *st)
+{
+    long recalibrate = 0;
+    struct prune_open_options host = {0};
+    struct prune_image_set images = {0};
+    *o = (struct prune_run_options){.data = a->positional[0], .cfg = a->positional[1], .weights = a->positional[2], .out = prune_args_string(a, "out", "pruned"),
+                                    .protect = prune_args_string(a, "protect", NULL), .finetune = prune_args_string(a, "finetune", NULL),
+                                    .total = prune_args_string(a, "total", NULL), .keep_work = prune_args_has(a, "keep-work")};
+    enum prune_code rc = read_loop(a, &o->loop, st);
+    if (!rc) rc = prune_args_int(a, "recalibrate", 0, 1000000000, 2560, &recalibrate, st);
+    if (!rc) rc = prune_args_host(a, &host, st);
+    if (!rc) rc = prune_args_images(a, o->data, PRUNE_DATA_VALID, &images, st);
+    size_t ignored;
+    if (!rc && o->finetune) rc = prune_parse_length("finetune", o->finetune, 1, 1, &ignored, st);
+    if (!rc && o->total) rc = prune_parse_length("total", o->total, 1, 1, &ignored, st);
+    o->recalibrate_images = (size_t)recalibrate;
+    o->evaluate_images = images.limit;
+    o->letterbox = images.letterbox;
+    o->seed = host.seed;
+    o->threads = host.threads;
+    return rc;
+}
+
+static enum prune_code run(int argc, char **argv, const struct prune_host *host, struct prune_status *st)
+{
+    struct prune_args args;
+    struct prune_run_options options;
+    enum prune_code rc = prune_args_parse(&args, argc, argv, flags, 3, 3, st);
+    if (!rc) rc = read_options(&args, &options, st);
+    if (rc) return rc;
+    cJSON *report = NULL;
+    rc = prune_run(host, &options, &report, st);
+    if (rc) return rc;
+    prune_table_print(stdout, report);
+    printf("wrote %s\n      %s\n      %s\n      %s/report.json\n", cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(report, "pruned_cfg")),
+           cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(report, "pruned_weights")),
+           cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(report, "mask")), options.out);
+    cJSON_Delete(report);
+    return PRUNE_OK;
+}
+
+const struct prune_command prune_command_run = {"run", "prune a trained network to a target, fine-tune it, show the table", usage, run};
