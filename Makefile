@@ -97,9 +97,9 @@ $(BUILD)/tests/unit/%: tests/unit/%.c $(BUILD)/libprune.a
 $(BUILD)/tests/host/%: tests/host/%.c $(HOST_OBJ) $(BUILD)/libprune.a
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $(DEPFLAGS) $(HOST_CFLAGS) -rdynamic -o $@ $< $(HOST_OBJ) $(BUILD)/libprune.a -lcmocka $(PLUGIN_LIBS) $(HOST_LIBS)
-$(BIN)/render-data: tests/data/render.c $(BUILD)/flags
+$(BIN)/render-data: tests/data/render.c $(BUILD)/libprune.a
 	@mkdir -p $(@D) $(BUILD)/tests/data
-	$(CC) $(CFLAGS) -MMD -MP -MF $(BUILD)/tests/data/render.d -o $@ $< -lpng -lm
+	$(CC) $(CFLAGS) -MMD -MP -MF $(BUILD)/tests/data/render.d -o $@ $< $(BUILD)/libprune.a -lpng $(PLUGIN_LIBS)
 test-programs: $(BIN)/darknet $(BIN)/render-data $(UNIT_TESTS) $(HOST_TESTS)
 
 deps:
