@@ -31,12 +31,19 @@ struct prune_criterion {
 const struct prune_criterion *prune_criterion_find(const char *name);   /* NULL: unknown */
 const struct prune_criterion *prune_criteria(size_t *count);
 
-/* Score file (JSON, version 1): criterion, hashes, images, per unit {unit, layer, channel, score}; read checks hash and unit table. */
+/* Score file (JSON, version 1; docs/scores.md): criterion, hashes, images, per unit {unit, layer, channel, score}. Reading refuses another format or
+ * version, a cfg with another hash, a unit table that is not this network's, and a score that is not a finite number. */
 struct prune_score_file { const char *criterion; size_t images, minibatches; double loss; uint64_t seed; };
 struct prune_mask_origin;
-enum prune_code prune_scores_write(const char *path, const struct prune_units *units, const double *scores, const struct prune_score_file *about, const struct prune_mask_origin *origin, struct prune_status *st);
+enum prune_code prune_scores_write(const char *path, const struct prune_units *units, const double *scores, const struct prune_score_file *about,
+                                   const struct prune_mask_origin *origin, struct prune_status *st);
+/* scores: units->count values, written only on success. */
 enum prune_code prune_scores_read(const char *path, const struct prune_units *units, const struct prune_mask_origin *origin, double *scores, struct prune_status *st);
-/* Spearman's rank correlation with average ranks for ties; NaN when a side is constant. */
+/* The same from bytes in memory; path is for messages. */
+enum prune_code prune_scores_parse(const char *path, const char *bytes, size_t size, const struct prune_units *units, const struct prune_mask_origin *origin,
+                                   double *scores, struct prune_status *st);
+
+/* Spearman's rank correlation with average ranks for ties, in O(n log n). NaN when a side is constant or holds a NaN, when n < 2, and when out of memory. */
 double prune_spearman(const double *a, const double *b, size_t n);
 
 #endif

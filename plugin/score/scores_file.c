@@ -1,0 +1,159 @@
+/* Score file: JSON, version 1, one unit per line (docs/scores.md).
+ * { "format": "darknet-prune-scores", "version": 1, "criterion", "cfg": {"file", "hash"}, "weights": {"file", "hash"} | null,
+ *   "images", "minibatches", "loss" | null, "seed", "units": [ {"unit", "layer", "channel", "score"}, ... ] }
+ * layer and channel are the unit's first producer, in the numbering of the cfg with that hash. Numbers have 17 digits: what is read
+ * is what was written. Refused: another format, version or cfg, a unit table of another network, a score that is not a finite number. */
+#include <cjson/cJSON.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "../base/file_io.h"
+#include "../units/mask_file.h"
+#include "criteria.h"
+
+static const char FORMAT[] = "darknet-prune-scores";
+enum { VERSION = 1 };
+
+static void put_string(FILE *out, const char *text)
+{
+    cJSON *string = cJSON_CreateString(text);
+    char *quoted = cJSON_PrintUnformatted(string);
+    fputs(quoted ? quoted : "null", out);
+    cJSON_free(quoted);
+    cJSON_Delete(string);
+}
+
+static void put_file(FILE *out, const char *name, const char *path, const char *hash)
+{
+    fprintf(out, "  \"%s\": ", name);
+    if (path && hash[0]) {
+        fputs("{\"file\": ", out);
+        put_string(out, path);
+        fprintf(out, ", \"hash\": \"%s\"},\n", hash);
+    } else {
+        fputs("null,\n", out);
+    }
+}
+
+static void put_all(FILE *out, const struct prune_units *units, const double *scores, const struct prune_score_file *about, const struct prune_mask_origin *origin)
+{
+    fprintf(out, "{\n  \"format\": \"%s\",\n  \"version\": %d,\n  \"criterion\": ", FORMAT, VERSION);
+    put_string(out, about->criterion);
+    fputs(",\n", out);
+    put_file(out, "cfg", origin->cfg_path, origin->cfg_hash);
+    put_file(out, "weights", origin->weights_path, origin->weights_hash);
+    fprintf(out, "  \"images\": %zu,\n  \"minibatches\": %zu,\n", about->images, about->minibatches);
+    if (isfinite(about->loss)) fprintf(out, "  \"loss\": %.17g,\n", about->loss);
+    else fputs("  \"loss\": null,\n", out);
+    fprintf(out, "  \"seed\": %llu,\n  \"units\": [", (unsigned long long)about->seed);
+    for (size_t u = 0; u < units->count; u++) {
+        const struct prune_channel *m = &units->members[units->items[u].first_member];
+        fprintf(out, "%s\n    {\"unit\": %zu, \"layer\": %d, \"channel\": %d, \"score\": %.17g}", u ? "," : "", u, m->layer, m->channel, scores[u]);
+    }
+    fputs("\n  ]\n}\n", out);
+}
+
+enum prune_code prune_scores_write(const char *path, const struct prune_units *units, const double *scores, const struct prune_score_file *about,
+                                   const struct prune_mask_origin *origin, struct prune_status *st)
+{
+    for (size_t u = 0; u < units->count; u++)
+        if (!isfinite(scores[u])) return prune_fail(st, "cannot write '%s': score of unit %zu is not finite", path, u);
+    char *text = NULL;
+    size_t size = 0;
+    FILE *out = open_memstream(&text, &size);
+    if (!out) return prune_fail_memory(st, 0, "score file");
+    put_all(out, units, scores, about, origin);
+    bool bad = ferror(out) != 0;
+    bad |= fclose(out) != 0;
+    enum prune_code rc = bad ? prune_fail_memory(st, size, "score file") : prune_write_file(path, text, size, st);
+    free(text);
+    return rc;
+}
+
+static const char *string_of(const cJSON *object, const char *name)
+{
+    const char *text = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(object, name));
+    return text ? text : "";
+}
+
+/* A whole number in 0..limit-1; false otherwise. */
+static bool index_of(const cJSON *object, const char *name, size_t limit, size_t *out)
+{
+    const cJSON *item = cJSON_GetObjectItemCaseSensitive(object, name);
+    if (!cJSON_IsNumber(item)) return false;
+    double value = item->valuedouble;
+    if (!(value >= 0 && value < (double)limit) || value != floor(value)) return false;
+    *out = (size_t)value;
+    return true;
+}
+
+static enum prune_code check_header(const char *path, const cJSON *json, const struct prune_mask_origin *origin, struct prune_status *st)
+{
+    const char *format = string_of(json, "format"), *hash = string_of(cJSON_GetObjectItemCaseSensitive(json, "cfg"), "hash");
+    const cJSON *version = cJSON_GetObjectItemCaseSensitive(json, "version");
+    if (strcmp(format, FORMAT) != 0) return prune_fail(st, "'%s' is not a score file: its format is '%s', expected '%s'", path, format, FORMAT);
+    if (!cJSON_IsNumber(version)) return prune_fail(st, "'%s' has no version number, expected %d", path, VERSION);
+    if (version->valuedouble != VERSION) return prune_fail(st, "'%s' has version %g, this program reads %d", path, version->valuedouble, VERSION);
+    if (strcmp(hash, origin->cfg_hash) != 0)
+        return prune_fail(st, "scores in '%s' belong to another cfg (hash '%s', '%s' has '%s'); score again", path, hash, origin->cfg_path, origin->cfg_hash);
+    return PRUNE_OK;
+}
+
+static enum prune_code read_unit(const char *path, const cJSON *entry, const struct prune_units *units, uint8_t *seen, double *scores, struct prune_status *st)
+{
+    size_t u, layer, channel;
+    if (!index_of(entry, "unit", units->count, &u)) return prune_fail(st, "'%s': an entry of \"units\" has no unit number in 0..%zu", path, units->count - 1);
+    if (seen[u]) return prune_fail(st, "'%s': unit %zu is listed twice", path, u);
+    const struct prune_channel *m = &units->members[units->items[u].first_member];
+    if (!index_of(entry, "layer", (size_t)INT32_MAX, &layer) || !index_of(entry, "channel", (size_t)INT32_MAX, &channel) || layer != (size_t)m->layer ||
+        channel != (size_t)m->channel)
+        return prune_fail(st, "'%s': unit %zu is not layer %d, channel %d as in this network; score again", path, u, m->layer, m->channel);
+    const cJSON *score = cJSON_GetObjectItemCaseSensitive(entry, "score");
+    if (!cJSON_IsNumber(score) || !isfinite(score->valuedouble)) return prune_fail(st, "'%s': score of unit %zu is not a finite number", path, u);
+    seen[u] = 1;
+    scores[u] = score->valuedouble;
+    return PRUNE_OK;
+}
+
+static enum prune_code read_units(const char *path, const cJSON *json, const struct prune_units *units, double *scores, struct prune_status *st)
+{
+    const cJSON *list = cJSON_GetObjectItemCaseSensitive(json, "units");
+    if (!cJSON_IsArray(list)) return prune_fail(st, "'%s' has no list \"units\"", path);
+    size_t count = (size_t)cJSON_GetArraySize(list), n = units->count ? units->count : 1;
+    if (count != units->count) return prune_fail(st, "'%s' scores %zu units, this network has %zu; score again", path, count, units->count);
+    uint8_t *seen = calloc(n, 1);
+    double *read = calloc(n, sizeof *read);
+    enum prune_code rc = seen && read ? PRUNE_OK : prune_fail_memory(st, n * sizeof *read, "scores");
+    for (const cJSON *entry = list->child; !rc && entry; entry = entry->next) rc = read_unit(path, entry, units, seen, read, st);
+    if (!rc) memcpy(scores, read, units->count * sizeof *scores);
+    free(seen);
+    free(read);
+    return rc;
+}
+
+enum prune_code prune_scores_parse(const char *path, const char *bytes, size_t size, const struct prune_units *units, const struct prune_mask_origin *origin,
+                                   double *scores, struct prune_status *st)
+{
+    const char *end = NULL;
+    cJSON *json = size ? cJSON_ParseWithLengthOpts(bytes, size, &end, false) : NULL;
+    if (!json) return prune_fail(st, "cannot read '%s': it is not JSON%s", path, size ? "" : " (empty file)");
+    while (end < bytes + size && *end && strchr(" \t\r\n", *end)) end++;
+    enum prune_code rc = end == bytes + size ? PRUNE_OK : prune_fail(st, "cannot read '%s': text after the end of the JSON object", path);
+    if (!rc) rc = check_header(path, json, origin, st);
+    if (!rc) rc = read_units(path, json, units, scores, st);
+    cJSON_Delete(json);
+    return rc;
+}
+
+enum prune_code prune_scores_read(const char *path, const struct prune_units *units, const struct prune_mask_origin *origin, double *scores, struct prune_status *st)
+{
+    char *bytes = NULL;
+    size_t size = 0;
+    enum prune_code rc = prune_read_file(path, &bytes, &size, st);
+    if (rc) return rc;
+    rc = prune_scores_parse(path, bytes, size, units, origin, scores, st);
+    free(bytes);
+    return rc;
+}

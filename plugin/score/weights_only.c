@@ -1,0 +1,131 @@
+/* Criteria that read the weights alone (magnitude, bn-scale) or nothing (random): no images, no host, no state.
+ * A unit of several producers: L2 and bn-scale are the root of the sum of squares over producers, L1 is the sum.
+ * Protected units get a score too; where theirs cannot be had (recurrent layers, `dontload`) it is 0, and selection ignores it. */
+#include <math.h>
+
+#include "../base/random.h"
+#include "families.h"
+
+/* Stream of prune_random_make that belongs to the random criterion ("rand"). */
+enum { RANDOM_STREAM = 0x72616e64 };
+
+size_t prune_stateless_size(const struct prune_score_input *in)
+{
+    (void)in;
+    return 0;
+}
+
+void prune_stateless_init(void *state, const struct prune_score_input *in)
+{
+    (void)state, (void)in;
+}
+
+void prune_stateless_accumulate(void *state, const struct prune_score_input *in, const struct prune_signals *signals)
+{
+    (void)state, (void)in, (void)signals;
+}
+
+void prune_stateless_merge(void *state, const void *other, const struct prune_score_input *in)
+{
+    (void)state, (void)other, (void)in;
+}
+
+static enum prune_code need_weights(const struct prune_score_input *in, const char *criterion, struct prune_status *st)
+{
+    if (in->weights) return PRUNE_OK;
+    return prune_fail(st, "criterion '%s' reads the weights, and none are given", criterion);
+}
+
+/* Where the weights of one output channel lie in a tensor: `blocks` runs of `run` values, one run every `block_step`, its values `step` apart. */
+struct filter_view { size_t first, blocks, block_step, run, step; };
+
+/* false: the layer has no filter for that channel (recurrent, or its weights are not in the file). */
+static bool filter_of(const struct prune_score_input *in, struct prune_channel m, const struct prune_weights_tensor **tensor, struct filter_view *view)
+{
+    const struct prune_layer *layer = &in->net->layers[m.layer];
+    const struct prune_weights_tensor *t = prune_layout_find(&in->weights->layout, m.layer, PRUNE_WEIGHTS);
+    size_t channel = (size_t)m.channel, n = (size_t)layer->out_c, area;
+    if (!t || !n) return false;
+    *tensor = t;
+    switch (layer->kind) {
+    case PRUNE_CONVOLUTIONAL:                       /* (n, c/groups, k, k); flipped: its transpose */
+    case PRUNE_CONNECTED:                           /* (outputs, inputs); transposed: (inputs, outputs) */
+        if (layer->flipped || (layer->kind == PRUNE_CONNECTED && in->weights->header.transposed)) *view = (struct filter_view){channel, 1, 0, t->count / n, n};
+        else *view = (struct filter_view){channel * (t->count / n), 1, 0, t->count / n, 1};
+        return true;
+    case PRUNE_DECONVOLUTIONAL:                     /* (c, n, k, k) */
+        area = (size_t)layer->size * (size_t)layer->size;
+        *view = (struct filter_view){channel * area, t->count / (n * area), n * area, area, 1};
+        return true;
+    case PRUNE_LOCAL:                               /* (locations, n, c, k, k) */
+        area = (size_t)layer->c * (size_t)layer->size * (size_t)layer->size;
+        *view = (struct filter_view){channel * area, t->count / (n * area), n * area, area, 1};
+        return true;
+    default:
+        return false;
+    }
+}
+
+static double filter_sum(const float *w, const struct filter_view *v, int norm)
+{
+    double sum = 0;
+    for (size_t b = 0; b < v->blocks; b++) {
+        const float *x = w + v->first + b * v->block_step;
+        for (size_t i = 0; i < v->run; i++, x += v->step) sum += norm == 1 ? fabs((double)*x) : (double)*x * (double)*x;
+    }
+    return sum;
+}
+
+enum prune_code prune_magnitude_finish(const void *state, const struct prune_score_input *in, double *scores, struct prune_status *st)
+{
+    (void)state;
+    enum prune_code rc = need_weights(in, "magnitude", st);
+    if (rc) return rc;
+    for (size_t u = 0; u < in->units->count; u++) {
+        const struct prune_unit *unit = &in->units->items[u];
+        double sum = 0;
+        for (size_t i = 0; i < unit->member_count; i++) {
+            struct prune_channel m = in->units->members[unit->first_member + i];
+            const struct prune_weights_tensor *t;
+            struct filter_view view;
+            if (filter_of(in, m, &t, &view)) sum += filter_sum(prune_weights_data(in->weights, t), &view, in->norm);
+            else if (!unit->protected_because)
+                return prune_fail(st, "layer %d has no filters in '%s', so 'magnitude' cannot rank it; keep it with -protect %d", m.layer, in->weights->path, m.layer);
+        }
+        scores[u] = in->norm == 1 ? sum : sqrt(sum);
+    }
+    return PRUNE_OK;
+}
+
+/* A producer without batch-norm passes its sum on unscaled: gamma = 1. */
+enum prune_code prune_bn_scale_finish(const void *state, const struct prune_score_input *in, double *scores, struct prune_status *st)
+{
+    (void)state;
+    bool any = false;
+    enum prune_code rc = need_weights(in, "bn-scale", st);
+    if (rc) return rc;
+    for (size_t i = 0; i < in->weights->layout.count; i++) any |= in->weights->layout.tensors[i].role == PRUNE_SCALES;
+    if (!any) return prune_fail(st, "no layer of '%s' has batch-norm, so 'bn-scale' has nothing to rank; use -criterion magnitude", in->net->cfg->path);
+    for (size_t u = 0; u < in->units->count; u++) {
+        const struct prune_unit *unit = &in->units->items[u];
+        double sum = 0;
+        for (size_t i = 0; i < unit->member_count; i++) {
+            struct prune_channel m = in->units->members[unit->first_member + i];
+            const struct prune_weights_tensor *t = prune_layout_find(&in->weights->layout, m.layer, PRUNE_SCALES);
+            double gamma = t && (size_t)m.channel < t->count ? (double)prune_weights_data(in->weights, t)[m.channel] : 1;
+            sum += gamma * gamma;
+        }
+        scores[u] = sqrt(sum);
+    }
+    return PRUNE_OK;
+}
+
+enum prune_code prune_random_finish(const void *state, const struct prune_score_input *in, double *scores, struct prune_status *st)
+{
+    (void)state, (void)st;
+    for (size_t u = 0; u < in->units->count; u++) {
+        struct prune_random r = prune_random_make(in->seed, RANDOM_STREAM, u);
+        scores[u] = prune_random_uniform(&r);
+    }
+    return PRUNE_OK;
+}
