@@ -24,7 +24,7 @@ floor_of() {
     case $1 in
         version.h) echo 0 ;;
         base/*) echo 1 ;;
-        host.h) echo 2 ;;
+        host.h | host.c) echo 2 ;;
         model/*) echo 3 ;;
         units/*) echo 4 ;;
         score/*) echo 5 ;;
