@@ -5,20 +5,28 @@
 #define DARKNET_GATE_LAYER_H
 
 #include <darknet.h>
+#include <stdbool.h>
 #include "../plugin/host.h"
 
-struct gate_table;   /* of one network */
+struct gate_table;   /* of one network; several networks may have one */
 
-/* Wraps the layers that carry a site. One table per network; one network with gates per process at a time is enough. */
+/* Wraps the layers that carry a site; z = 1. Refuses sites on a layer without channels of its own (dropout), out of range, or given twice. */
 enum prune_code gate_attach(struct gate_table **out, network *net, const struct prune_gate_site *sites, size_t n, size_t units, struct prune_status *st);
-void gate_detach(struct gate_table *g);                   /* restores the pointers; accepts NULL */
-float *gate_values(struct gate_table *g);                 /* units values, 1 at attach */
-/* Collecting: which signals backward passes add up. Buffers are zeroed by gate_signals_reset. */
-void gate_collect(struct gate_table *g, unsigned signals);
+void gate_detach(struct gate_table *g);                   /* restores the pointers; accepts NULL; call it before free_network */
+float *gate_values(struct gate_table *g);                 /* units values, 1 at attach; a new value acts in the next forward pass */
+size_t gate_units(const struct gate_table *g);
+
+/* Collecting: which signals the backward passes of training-mode runs add up; 0 = none. images: how many one minibatch may have.
+ * Buffers are zeroed by gate_signals_reset. */
+enum prune_code gate_collect(struct gate_table *g, unsigned signals, size_t images, struct prune_status *st);
 void gate_signals_reset(struct gate_table *g);
+/* The next pass holds the images behind the `images` of the last one: a minibatch may be larger than a pass. */
+void gate_signals_advance(struct gate_table *g, size_t images);
 /* Sums over the minibatch since reset of dE_b/dz_u, TRUE sign (Darknet's delta is negative): (units) */
 const double *gate_batch_sums(const struct gate_table *g);
-/* (batch, units), NULL unless PRUNE_SIGNAL_GATE_IMAGE is collected */
+/* (images, units), NULL unless PRUNE_SIGNAL_GATE_IMAGE is collected */
 const float *gate_image_sums(const struct gate_table *g);
+/* True when memory ran out inside a pass, which cannot report it: the numbers of that pass are void. */
+bool gate_failed(const struct gate_table *g);
 
 #endif

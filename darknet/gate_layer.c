@@ -1,0 +1,402 @@
+/* Gates on channels: wrapped forward and backward of a layer; see gate_layer.h. Let y be what the gate multiplies: the batch-normed (or
+ * biased) sum before the activation, or the layer's output. Forward: z y. Backward, with delta = -dE/d(z y): dE/dz = -sum(delta y), delta *= z.
+ * Shapes: B images, C channels, S values per channel and image; arrays are (B, C, S). A layer is passed by value, so the wrapper runs the
+ * original with activation = LINEAR and with buffers of its own where that helps. The slot hangs on `layer.wg`, a pointer that only LSTM layers
+ * use, and thus survives resizing and needs no global table. */
+#include "gate_layer.h"
+
+#include <math.h>
+
+#include "context.h"
+#include "kernels/overrides.h"
+#include "kernels/pool.h"
+
+
+struct gate_side {
+    int *unit;          /* (C) unit or -1 = no gate; NULL: no gate of this place in the layer */
+    float *copy;        /* (B, C, S) y before scaling, where it cannot be had back */
+    size_t capacity;    /* of copy, in floats */
+    bool kept;          /* the last forward pass filled copy */
+};
+
+struct gate_slot {
+    struct gate_table *table;
+    void (*forward)(layer, network);
+    void (*backward)(layer, network);
+    struct layer *field;               /* what layer.wg held */
+    int channels;
+    struct gate_side before, after;    /* the activation; the output */
+    bool overwritten;                  /* the next layer changes this one's output in place (dropout) */
+    float *scale_increment, *bias_increment; /* (C) */
+    double *partial;                   /* (B, C) gradients of a direct pass */
+    size_t partial_capacity;
+};
+
+struct gate_table {
+    network *net;
+    size_t units;
+    float *z;                          /* (units) */
+    unsigned signals;
+    double *batch_sums;                /* (units) */
+    float *image_sums;                 /* (images, units) or NULL */
+    size_t images, first_image;        /* room in image_sums; images of earlier passes of this minibatch */
+    bool failed;
+    struct gate_slot *slots;           /* (layers); forward == NULL: not wrapped */
+    int layers;
+};
+
+static size_t spatial(const struct gate_slot *s, const layer *l) { return (size_t)(l->outputs / s->channels); }
+
+static float gate_of(const struct gate_slot *s, const struct gate_side *side, int channel)
+{
+    int unit = side->unit[channel];
+    return unit < 0 ? 1.0f : s->table->z[unit];
+}
+
+static bool all_open(const struct gate_slot *s, const struct gate_side *side)
+{
+    for (int c = 0; c < s->channels; c++)
+        if (gate_of(s, side, c) != 1.0f) return false;
+    return true;
+}
+
+static void scale_channels(const struct gate_slot *s, const struct gate_side *side, const layer *l, float *values)
+{
+    size_t area = spatial(s, l);
+    for (int b = 0; b < l->batch; b++)
+        for (int c = 0; c < s->channels; c++) {
+            float z = gate_of(s, side, c), *row = values + ((size_t)b * (size_t)s->channels + (size_t)c) * area;
+            if (z == 1.0f) continue;
+            /* a shut gate gives 0 even where the value is infinite */
+            for (size_t i = 0; i < area; i++) row[i] = z == 0.0f ? 0.0f : row[i] * z;
+        }
+}
+
+static void keep_copy(struct gate_slot *s, struct gate_side *side, const layer *l)
+{
+    size_t n = (size_t)l->outputs * (size_t)l->batch;
+    if (n > side->capacity) {
+        free(side->copy);
+        side->copy = malloc(n * sizeof *side->copy);
+        side->capacity = side->copy ? n : 0;
+    }
+    side->kept = side->copy != NULL;
+    if (side->kept) memcpy(side->copy, l->output, n * sizeof *side->copy);
+    else s->table->failed = true;
+}
+
+static void forward_before(struct gate_slot *s, layer l, network net)
+{
+    bool open = all_open(s, &s->before), keep = net.train && s->table->signals && !l.batch_normalize;
+    s->before.kept = false;
+    if (open && !keep) {
+        s->forward(l, net);
+        return;
+    }
+    ACTIVATION activation = l.activation;
+    l.activation = LINEAR;
+    s->forward(l, net);
+    if (keep) keep_copy(s, &s->before, &l);
+    if (!open) scale_channels(s, &s->before, &l, l.output);
+    activate_array(l.output, l.outputs * l.batch, activation);
+}
+
+static void forward_gated(layer l, network net)
+{
+    struct gate_slot *s = (struct gate_slot *)(void *)l.wg;
+    if (s->before.unit) forward_before(s, l, net);
+    else s->forward(l, net);
+    if (!s->after.unit) return;
+    s->after.kept = false;
+    bool open = all_open(s, &s->after);
+    if (net.train && (!open || (s->overwritten && s->table->signals))) keep_copy(s, &s->after, &l);
+    if (!open) scale_channels(s, &s->after, &l, l.output);
+}
+
+/* Eight lanes in a fixed order: the compiler may use vectors, and the sum is the same everywhere. */
+static void sum_rows(const float *delta, const float *y, float mean, size_t n, double *delta_y, double *delta_sum)
+{
+    double dy[8] = {0}, d[8] = {0};
+    size_t i = 0;
+    for (; i + 8 <= n; i += 8)
+        for (size_t k = 0; k < 8; k++) {
+            dy[k] += (double)delta[i + k] * (double)(y[i + k] - mean);
+            d[k] += (double)delta[i + k];
+        }
+    for (; i < n; i++) {
+        dy[0] += (double)delta[i] * (double)(y[i] - mean);
+        d[0] += (double)delta[i];
+    }
+    *delta_y = ((dy[0] + dy[1]) + (dy[2] + dy[3])) + ((dy[4] + dy[5]) + (dy[6] + dy[7]));
+    *delta_sum = ((d[0] + d[1]) + (d[2] + d[3])) + ((d[4] + d[5]) + (d[6] + d[7]));
+}
+
+static void add_gradient(struct gate_table *g, int unit, int image, double gradient)
+{
+    g->batch_sums[unit] += gradient;
+    size_t row = g->first_image + (size_t)image;
+    if (g->image_sums && row < g->images) g->image_sums[row * g->units + (size_t)unit] += (float)gradient;
+}
+
+struct affine { double scale, shift; float mean; };   /* y = scale (value - mean) + shift */
+
+/* The batch-norm in use, as the host's forward pass applies it. */
+static struct affine normalisation(const layer *l, const network *net, int c)
+{
+    bool rolling = !net->train || host_context()->rolling_statistics;
+    float mean = rolling ? l->rolling_mean[c] : l->mean[c], variance = rolling ? l->rolling_variance[c] : l->variance[c];
+    return (struct affine){(double)l->scales[c] / (sqrt((double)variance) + .000001), (double)l->biases[c], mean};
+}
+
+struct direct {
+    const struct gate_slot *slot;
+    const struct gate_side *side;
+    const layer *l;
+    const network *net;
+    const float *values;     /* (B, C, S) y itself, or with `normalised` what batch-norm made y from */
+    bool normalised, only_shut;
+    double *out;             /* (B, C) */
+    int tasks;
+};
+
+static bool wanted(const struct direct *d, int c)
+{
+    return d->side->unit[c] >= 0 && !(d->only_shut && gate_of(d->slot, d->side, c) != 0.0f);
+}
+
+static void direct_task(void *arg, int task, int thread)
+{
+    const struct direct *d = arg;
+    int channels = d->slot->channels;
+    size_t area = spatial(d->slot, d->l), last = pool_first((size_t)d->l->batch, task + 1, d->tasks);
+    (void)thread;
+    for (size_t b = pool_first((size_t)d->l->batch, task, d->tasks); b < last; b++)
+        for (int c = 0; c < channels; c++) {
+            size_t row = b * (size_t)channels + (size_t)c;
+            struct affine a = {1, 0, 0};
+            double delta_y, delta_sum;
+            if (!wanted(d, c)) continue;
+            if (d->normalised) a = normalisation(d->l, d->net, c);
+            sum_rows(d->l->delta + row * area, d->values + row * area, a.mean, area, &delta_y, &delta_sum);
+            d->out[row] = -(a.scale * delta_y + a.shift * delta_sum);
+        }
+}
+
+/* -sum(delta y) of every image. only_shut: of gates with z = 0 alone. */
+static void add_direct(struct gate_slot *s, const struct gate_side *side, const layer *l, const network *net, const float *values, bool normalised, bool only_shut)
+{
+    struct direct d = {.slot = s, .side = side, .l = l, .net = net, .values = values, .normalised = normalised, .only_shut = only_shut};
+    size_t rows = (size_t)l->batch * (size_t)s->channels;
+    bool any = false;
+    for (int c = 0; c < s->channels && !any; c++) any = wanted(&d, c);
+    if (!any) return;
+    if (rows > s->partial_capacity) {
+        free(s->partial);
+        s->partial = malloc(rows * sizeof *s->partial);
+        s->partial_capacity = s->partial ? rows : 0;
+    }
+    if (!s->partial) {
+        s->table->failed = true;
+        return;
+    }
+    d.out = s->partial;
+    d.tasks = pool_split((size_t)l->batch, (size_t)l->outputs * (size_t)l->batch);
+    pool_run(d.tasks, direct_task, &d);
+    for (int b = 0; b < l->batch; b++)
+        for (int c = 0; c < s->channels; c++)
+            if (wanted(&d, c)) add_gradient(s->table, side->unit[c], b, s->partial[(size_t)b * (size_t)s->channels + (size_t)c]);
+}
+
+/* dE/dz = -(gamma d gamma + beta d beta) / z costs no pass over the maps: what this backward pass adds to the updates is read off. The updates
+ * hold momentum and earlier subdivisions, so the pass writes to buffers of ours, which are added once per channel as the kernel would. */
+static void backward_increments(struct gate_slot *s, layer l, network net)
+{
+    size_t bytes = (size_t)s->channels * sizeof(float);
+    float *scale_updates = l.scale_updates, *bias_updates = l.bias_updates;
+    memset(s->scale_increment, 0, bytes);
+    memset(s->bias_increment, 0, bytes);
+    l.scale_updates = s->scale_increment;
+    l.bias_updates = s->bias_increment;
+    s->backward(l, net);
+    for (int c = 0; c < s->channels; c++) {
+        scale_updates[c] += s->scale_increment[c];
+        bias_updates[c] += s->bias_increment[c];
+        float z = s->before.unit[c] < 0 ? 0.0f : gate_of(s, &s->before, c);
+        if (z == 0.0f) continue;
+        double sum = (double)l.scales[c] * (double)s->scale_increment[c] + (double)l.biases[c] * (double)s->bias_increment[c];
+        add_gradient(s->table, s->before.unit[c], 0, -sum / (double)z);
+    }
+}
+
+static void backward_before(struct gate_slot *s, layer l, network net)
+{
+    unsigned signals = net.train ? s->table->signals : 0;
+    bool open = all_open(s, &s->before), cheap = l.batch_normalize && !(signals & PRUNE_SIGNAL_GATE_IMAGE);
+    if (open && !signals) {
+        s->backward(l, net);
+        return;
+    }
+    if (open && cheap) {
+        backward_increments(s, l, net);
+        return;
+    }
+    gradient_array(l.output, l.outputs * l.batch, l.activation, l.delta);
+    l.activation = LINEAR;
+    if (signals && l.batch_normalize) add_direct(s, &s->before, &l, &net, l.x, true, cheap);
+    else if (signals && s->before.kept) add_direct(s, &s->before, &l, &net, s->before.copy, false, false);
+    if (!open) scale_channels(s, &s->before, &l, l.delta);
+    if (signals && cheap) backward_increments(s, l, net);
+    else s->backward(l, net);
+}
+
+static void backward_gated(layer l, network net)
+{
+    struct gate_slot *s = (struct gate_slot *)(void *)l.wg;
+    if (s->after.unit) {
+        /* the original must see the output it produced */
+        if (s->after.kept) l.output = s->after.copy;
+        if (net.train && s->table->signals) add_direct(s, &s->after, &l, &net, l.output, false, false);
+        scale_channels(s, &s->after, &l, l.delta);
+    }
+    if (s->before.unit) backward_before(s, l, net);
+    else s->backward(l, net);
+}
+
+static int *unit_map(int channels)
+{
+    int *map = malloc((size_t)channels * sizeof *map);
+    for (int c = 0; map && c < channels; c++) map[c] = -1;
+    return map;
+}
+
+static int channels_of(const layer *l)
+{
+    if (l->out_c > 0 && l->outputs % l->out_c == 0) return l->out_c;
+    return l->outputs;
+}
+
+static enum prune_code place_site(struct gate_table *g, const struct prune_gate_site *site, struct prune_status *st)
+{
+    if (site->layer < 0 || site->layer >= g->layers) return prune_fail(st, "gate on layer %d, the network has %d layers", site->layer, g->layers);
+    const layer *l = &g->net->layers[site->layer];
+    struct gate_slot *s = &g->slots[site->layer];
+    bool before = site->place == PRUNE_GATE_BEFORE_ACTIVATION;
+    if (before && l->type != CONVOLUTIONAL && l->type != CONNECTED && l->type != BATCHNORM)
+        return prune_fail(st, "gate before the activation of layer %d: only convolutional, connected and batchnorm layers can carry it", site->layer);
+    if (l->type == DROPOUT || l->type == LSTM || l->type == NETWORK)
+        return prune_fail(st, "gate on layer %d: a layer of this type cannot carry one", site->layer);
+    int channels = channels_of(l);
+    if (site->channel < 0 || site->channel >= channels || site->unit < 0 || (size_t)site->unit >= g->units)
+        return prune_fail(st, "gate on layer %d, channel %d, unit %d: the layer has %d channels, there are %zu units", site->layer, site->channel, site->unit,
+                          channels, g->units);
+    /* a standalone batch-norm has no activation: its output is the place, and needs nothing of its inner buffers */
+    struct gate_side *side = before && l->type != BATCHNORM ? &s->before : &s->after;
+    s->table = g;
+    s->channels = channels;
+    if (!side->unit) side->unit = unit_map(channels);
+    if (!side->unit) return prune_fail_memory(st, (size_t)channels * sizeof *side->unit, "gates");
+    if (side->unit[site->channel] >= 0) return prune_fail(st, "two gates on layer %d, channel %d", site->layer, site->channel);
+    side->unit[site->channel] = site->unit;
+    return PRUNE_OK;
+}
+
+static enum prune_code wrap_layer(struct gate_table *g, int index, struct prune_status *st)
+{
+    struct gate_slot *s = &g->slots[index];
+    layer *l = &g->net->layers[index];
+    if (!s->before.unit && !s->after.unit) return PRUNE_OK;
+    s->scale_increment = calloc((size_t)s->channels, sizeof(float));
+    s->bias_increment = calloc((size_t)s->channels, sizeof(float));
+    if (!s->scale_increment || !s->bias_increment) return prune_fail_memory(st, (size_t)s->channels * sizeof(float), "gates");
+    s->overwritten = index + 1 < g->layers && l[1].type == DROPOUT;
+    s->forward = l->forward;
+    s->backward = l->backward;
+    s->field = l->wg;
+    l->forward = forward_gated;
+    l->backward = backward_gated;
+    l->wg = (struct layer *)(void *)s;
+    return PRUNE_OK;
+}
+
+enum prune_code gate_attach(struct gate_table **out, network *net, const struct prune_gate_site *sites, size_t n, size_t units, struct prune_status *st)
+{
+    size_t room = units ? units : 1;
+    struct gate_table *g = calloc(1, sizeof *g);
+    if (!g) return prune_fail_memory(st, sizeof *g, "gates");
+    g->net = net;
+    g->units = units;
+    g->layers = net->n;
+    g->z = malloc(room * sizeof *g->z);
+    g->batch_sums = calloc(room, sizeof *g->batch_sums);
+    g->slots = calloc((size_t)net->n, sizeof *g->slots);
+    enum prune_code rc = g->z && g->batch_sums && g->slots ? PRUNE_OK : prune_fail_memory(st, room * sizeof(double), "gates");
+    for (size_t u = 0; !rc && u < units; u++) g->z[u] = 1.0f;
+    for (size_t i = 0; !rc && i < n; i++) rc = place_site(g, &sites[i], st);
+    for (int i = 0; !rc && i < g->layers; i++) rc = wrap_layer(g, i, st);
+    if (rc) gate_detach(g);
+    else *out = g;
+    return rc;
+}
+
+static void side_free(struct gate_side *side)
+{
+    free(side->unit);
+    free(side->copy);
+}
+
+void gate_detach(struct gate_table *g)
+{
+    if (!g) return;
+    for (int i = 0; g->slots && i < g->layers; i++) {
+        struct gate_slot *s = &g->slots[i];
+        if (s->forward) {
+            g->net->layers[i].forward = s->forward;
+            g->net->layers[i].backward = s->backward;
+            g->net->layers[i].wg = s->field;
+        }
+        side_free(&s->before);
+        side_free(&s->after);
+        free(s->scale_increment);
+        free(s->bias_increment);
+        free(s->partial);
+    }
+    free(g->slots);
+    free(g->z);
+    free(g->batch_sums);
+    free(g->image_sums);
+    free(g);
+}
+
+float *gate_values(struct gate_table *g) { return g->z; }
+size_t gate_units(const struct gate_table *g) { return g->units; }
+
+enum prune_code gate_collect(struct gate_table *g, unsigned signals, size_t images, struct prune_status *st)
+{
+    signals &= PRUNE_SIGNAL_GATE_BATCH | PRUNE_SIGNAL_GATE_IMAGE;
+    free(g->image_sums);
+    g->image_sums = NULL;
+    g->images = 0;
+    g->signals = 0;
+    if (signals & PRUNE_SIGNAL_GATE_IMAGE) {
+        size_t count = images * g->units;
+        if (g->units && images > SIZE_MAX / sizeof(float) / g->units) return prune_fail(st, "gate gradients of %zu images do not fit into memory", images);
+        g->image_sums = calloc(count ? count : 1, sizeof *g->image_sums);
+        if (!g->image_sums) return prune_fail_memory(st, count * sizeof *g->image_sums, "gate gradients per image");
+        g->images = images;
+    }
+    g->signals = signals;
+    gate_signals_reset(g);
+    return PRUNE_OK;
+}
+
+void gate_signals_reset(struct gate_table *g)
+{
+    for (size_t u = 0; u < g->units; u++) g->batch_sums[u] = 0;
+    if (g->image_sums) memset(g->image_sums, 0, g->images * g->units * sizeof *g->image_sums);
+    g->first_image = 0;
+}
+
+void gate_signals_advance(struct gate_table *g, size_t images) { g->first_image += images; }
+const double *gate_batch_sums(const struct gate_table *g) { return g->batch_sums; }
+const float *gate_image_sums(const struct gate_table *g) { return g->image_sums; }
+bool gate_failed(const struct gate_table *g) { return g->failed; }

@@ -1,0 +1,37 @@
+/* The training hook; see train_hook.h. */
+#include "train_hook.h"
+
+void train_hook_before(void *hook)
+{
+    struct train_hook *h = hook;
+    if (h->gates) gate_signals_reset(h->gates);
+}
+
+enum prune_code train_hook_after(void *hook, size_t images, double mean_loss, struct prune_status *st)
+{
+    struct train_hook *h = hook;
+    uint64_t ordinal = h->minibatch++;
+    if (h->gates && gate_failed(h->gates)) return prune_fail(st, "out of memory while the gates kept a layer's values; use a smaller batch");
+    if (!h->sink) return PRUNE_OK;
+    size_t units = h->gates ? gate_units(h->gates) : 0;
+    struct prune_signals signals = {.minibatch = ordinal, .images = images, .units = units, .loss = mean_loss};
+    double *mean = NULL;
+    if (h->gates && (h->signals & PRUNE_SIGNAL_GATE_BATCH)) {
+        const double *sums = gate_batch_sums(h->gates);
+        mean = malloc((units ? units : 1) * sizeof *mean);
+        if (!mean) return prune_fail_memory(st, units * sizeof *mean, "gate gradients");
+        for (size_t u = 0; u < units; u++) mean[u] = sums[u] / (double)images;
+        signals.gate_batch = (struct prune_tensor){.data = mean, .type = PRUNE_F64, .rank = 1, .shape = {units}, .strides = {1}};
+    }
+    if (h->gates && (h->signals & PRUNE_SIGNAL_GATE_IMAGE))
+        signals.gate_image = (struct prune_tensor){.data = (void *)(uintptr_t)gate_image_sums(h->gates), .type = PRUNE_F32, .rank = 2, .shape = {images, units},
+                                                   .strides = {(ptrdiff_t)units, 1}};
+    enum prune_code rc = h->sink(h->user, &signals, st);
+    free(mean);
+    return rc;
+}
+
+struct trainer_hook train_hook_interface(struct train_hook *hook)
+{
+    return (struct trainer_hook){.user = hook, .before = train_hook_before, .after = train_hook_after};
+}
