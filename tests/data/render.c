@@ -60,29 +60,25 @@ static struct color random_color(struct prune_random *r)
     double red = prune_random_uniform(r), green = prune_random_uniform(r), blue = prune_random_uniform(r);
     return (struct color){ red, green, blue };
 }
-static double distance(struct color a, struct color b)
-{
-    return sqrt((a.r - b.r) * (a.r - b.r) + (a.g - b.g) * (a.g - b.g) + (a.b - b.b) * (a.b - b.b));
-}
 static struct color mix(struct color a, struct color b, double t)
 {
     return (struct color){ a.r + t * (b.r - a.r), a.g + t * (b.g - a.g), a.b + t * (b.b - a.b) };
 }
-/* A colour that can be told from `ground`, though sometimes barely. */
-static struct color contrasting_color(struct prune_random *r, struct color ground, double least)
+/* A colour brighter than `ground` by `least` or more, though sometimes barely: shapes are lit, so that a small network learns them in a minute. */
+static struct color brighter_color(struct prune_random *r, struct color ground, double least)
 {
     for (int i = 0; i < 64; ++i) {
         struct color c = random_color(r);
-        if (distance(c, ground) >= least) return c;
+        if (c.r + c.g + c.b - ground.r - ground.g - ground.b >= 3 * least) return c;
     }
-    return (struct color){ ground.r < .5, ground.g < .5, ground.b < .5 };
+    return (struct color){ 1, 1, 1 };
 }
 static struct paint random_paint(struct prune_random *r, struct color ground, double least, double radius)
 {
     struct paint p;
     p.texture = (enum texture)prune_random_below(r, TEXTURE_COUNT);
-    p.front = contrasting_color(r, ground, least);
-    p.back = mix(p.front, contrasting_color(r, ground, least), prune_random_range(r, .3, 1));
+    p.front = brighter_color(r, ground, least);
+    p.back = mix(p.front, brighter_color(r, ground, least), prune_random_range(r, .3, 1));
     p.period = fmax(2.5, radius * prune_random_range(r, .3, .8));
     p.angle = prune_random_range(r, 0, PI);
     return p;
@@ -152,7 +148,7 @@ static void draw_line(struct canvas *c, struct prune_random *r, double width, do
 /* A gradient with faint small shapes (of kinds from first_kind on) and lines on it; returns its mean colour. */
 static struct color draw_background(struct canvas *c, struct prune_random *r, size_t first_kind)
 {
-    struct color from = random_color(r), to = mix(from, random_color(r), .5), mean = { 0, 0, 0 };
+    struct color black = { 0, 0, 0 }, from = mix(black, random_color(r), .6), to = mix(black, random_color(r), .6), mean = black;
     double a = prune_random_range(r, 0, 2 * PI), n = (double)c->size * c->size;
     for (int y = 0; y < c->size; ++y) {
         for (int x = 0; x < c->size; ++x) {
