@@ -8,13 +8,14 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-#include "../plugin/base/status.h"
+#include "../plugin/host.h"
 
 /* A Darknet data file: key=value lines. Relative paths in it are relative to the working directory, as in Darknet. */
 struct data_file {
     char *path;
     int classes, top;                 /* top default 1 (classifier), classes required */
     char *train, *valid, *names, *labels, *backup; /* names/labels: either serves (NULL when absent) */
+    int pad; bool flip;               /* our own keys: pad_crop=N (classifier: pad N black pixels and crop, no rescaling), flip=0 (never mirror) */
 };
 enum prune_code data_file_read(struct data_file *d, const char *path, struct prune_status *st);
 void data_file_free(struct data_file *d);
@@ -36,6 +37,7 @@ enum prune_code class_of_path(const char *path, const struct string_list *labels
 
 struct augmentation {                 /* from the network and its last layer (detector: jitter) */
     int w, h, c;
+    int pad;                          /* > 0: pad and crop instead of min_crop..max_crop (data_file.pad) */
     int min_crop, max_crop; float angle, aspect, jitter, hue, saturation, exposure; bool flip, center;
 };
 struct augmentation augmentation_of(const network *net);
@@ -45,18 +47,34 @@ struct loader_options {
     enum loader_mode mode;
     const struct string_list *images, *labels; /* labels: class names (classifier) */
     struct augmentation augment;
-    int classes, max_boxes;           /* detector: truths per image = max_boxes*5 */
+    int classes, max_boxes;           /* detector: truths per image = max_boxes*5; PLAIN: 0 = labels are not read, more boxes than max_boxes fail */
+    int side;                         /* detector: > 0 packs truths for a [detection] head: side*side cells of (1+classes+4) instead of a box list */
     int letterbox;
+    bool net_truths;                  /* PLAIN detector: truths in coordinates of the network input (letterboxed), as a loss wants them */
     uint64_t seed; int threads;
 };
 struct loader;
 enum prune_code loader_open(struct loader **out, const struct loader_options *o, struct prune_status *st);
-/* Starts reading images with ordinals [first, first + n) in the background: TRAIN modes permute per epoch (epoch = ordinal / count), PLAIN modes read in list order.
+/* Before a first step: every image readable as a file, every class and label file found and sound. Long lists are checked image by image as well. */
+enum prune_code loader_check(const struct loader_options *o, struct prune_status *st);
+void loader_reseed(struct loader *l, uint64_t seed);   /* nothing may be in flight */
+size_t loader_truths(const struct loader_options *o);  /* floats of *y per image */
+/* Starts reading images with ordinals [first, first + n) in the background: TRAIN modes permute per epoch (epoch = ordinal / count), PLAIN modes read in list order
+ * (and go round when first + n passes the end).
  * One request may be in flight. w, h override the size (multi-scale). */
 enum prune_code loader_start(struct loader *l, uint64_t first, size_t n, int w, int h, struct prune_status *st);
 /* Waits for it. *X (n, c, h, w) and *y (n, truths) belong to the loader until the second next start (double-buffered). For PLAIN detector mode
  * *sizes holds (w, h) of each original image. First failure of any image is returned. */
 enum prune_code loader_wait(struct loader *l, float **X, float **y, const int (**sizes)[2], struct prune_status *st);
 void loader_close(struct loader *l);
+
+/* What a data file's role names, opened: the lists (cut to set->limit) and the options of a loader over them for this network. */
+struct image_source { struct data_file data; struct string_list images, labels; };
+enum prune_code image_source_open(struct image_source *s, const struct prune_image_set *set, const network *net, struct prune_status *st);
+void image_source_close(struct image_source *s);   /* accepts a zeroed source */
+/* train false: PLAIN, with truths for the loss (net_truths). Seed 1, one thread: set what you want. */
+struct loader_options image_source_options(const struct image_source *s, const network *net, bool train, int letterbox);
+/* The last [yolo], [region] or [detection] layer; NULL for a classifier. */
+const layer *network_detector_head(const network *net);
 
 #endif
