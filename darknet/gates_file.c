@@ -18,29 +18,27 @@ char *gates_path(const char *weights)
 }
 
 /* Unit of a channel that some layer of the network puts out; -1: there is none. */
-static int unit_at(const struct prune_units *units, int layer, int channel)
+static int unit_at(const struct prune_units *units, const struct prune_net *net, int layer, int channel)
 {
-    if (layer < 0 || channel < 0 || (size_t)layer >= units->layer_count) return -1;
-    for (size_t i = 0; i < units->member_count; i++)
-        if (units->members[i].layer == layer && units->members[i].channel == channel) return units->of_channel[layer][channel];
-    return -1;
+    if (layer < 0 || (size_t)layer >= net->layer_count || channel < 0 || channel >= net->layers[layer].out_c) return -1;
+    return units->of_channel[layer][channel];
 }
 
-static enum prune_code read_line(const char *path, int number, const char *line, const struct prune_units *units, float *z, struct prune_status *st)
+static enum prune_code read_line(const char *path, int number, const char *line, const struct prune_units *units, const struct prune_net *net, float *z, struct prune_status *st)
 {
     int layer, channel, used = 0;
     float value;
     if (!*line || *line == '#') return PRUNE_OK;
     if (sscanf(line, "%d %d %f %n", &layer, &channel, &value, &used) != 3 || line[used])
         return prune_fail(st, "%s:%d: '%s' is not 'layer channel value'", path, number, line);
-    int unit = unit_at(units, layer, channel);
+    int unit = unit_at(units, net, layer, channel);
     if (unit < 0) return prune_fail(st, "%s:%d: layer %d has no prunable channel %d; do these gates belong to another cfg?", path, number, layer, channel);
     if (!isfinite(value)) return prune_fail(st, "%s:%d: gate value '%s' is not a finite number", path, number, line);
     z[unit] = value;
     return PRUNE_OK;
 }
 
-enum prune_code gates_read(const char *path, const struct prune_units *units, float *z, struct prune_status *st)
+enum prune_code gates_read(const char *path, const struct prune_units *units, const struct prune_net *net, float *z, struct prune_status *st)
 {
     char *bytes = NULL;
     size_t size = 0;
@@ -55,7 +53,7 @@ enum prune_code gates_read(const char *path, const struct prune_units *units, fl
     for (int number = 1; !rc && rest; number++) {
         char *line = strsep(&rest, "\n");
         line[strcspn(line, "\r")] = '\0';
-        rc = read_line(path, number, line, units, values, st);
+        rc = read_line(path, number, line, units, net, values, st);
     }
     if (!rc) memcpy(z, values, units->count * sizeof *z);
     free(values);

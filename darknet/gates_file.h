@@ -10,7 +10,7 @@
 /* malloc'd: "dir/net.weights" -> "dir/net.gates" (any last extension is replaced). NULL: out of memory. */
 char *gates_path(const char *weights);
 /* z: units->count values, written only on success. */
-enum prune_code gates_read(const char *path, const struct prune_units *units, float *z, struct prune_status *st);
+enum prune_code gates_read(const char *path, const struct prune_units *units, const struct prune_net *net, float *z, struct prune_status *st);
 /* Atomic. */
 enum prune_code gates_write(const char *path, const struct prune_units *units, const float *z, struct prune_status *st);
 

@@ -135,7 +135,7 @@ static enum prune_code open_gates(struct open_network *n, const char *weights, s
     if (rc || !weights) return rc;
     char *path = gates_path(weights);
     if (!path) return prune_fail_memory(st, strlen(weights), "paths");
-    if (prune_path_exists(path)) rc = gates_read(path, &n->units, gate_values(n->gates), st);
+    if (prune_path_exists(path)) rc = gates_read(path, &n->units, &n->shape, gate_values(n->gates), st);
     free(path);
     return rc;
 }

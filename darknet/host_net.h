@@ -1,0 +1,51 @@
+/* One network as the pruning host holds it, and the passes over it that host_pjreddie.c and host_passes.c share. */
+#ifndef DARKNET_HOST_NET_H
+#define DARKNET_HOST_NET_H
+
+#include "loader.h"
+#include "network_open.h"
+#include "train.h"
+#include "train_hook.h"
+
+struct prune_host_net {
+    struct open_network open;        /* open.gates: of the cfg's [gate] sections */
+    struct gate_table *attached;     /* by gates_attach; then open.gates is NULL */
+    int threads;
+    uint64_t seed;
+    bool quiet;
+    int batch;                       /* images there is room for in one forward pass */
+    struct trainer *trainer;         /* between train_start and train_stop */
+    struct train_hook hook;
+    size_t train_images;
+    int forward_images;              /* of the last forward(); 0 = none */
+};
+
+/* The gates in force, or NULL. */
+static inline struct gate_table *host_gates(const struct prune_host_net *n) { return n->attached ? n->attached : n->open.gates; }
+
+/* A pass outside training: full batch and the cfg's own image size (multi-scale training may be in the middle of another). End restores both. */
+struct host_pause { int w, h, train; };
+void host_pause_begin(struct prune_host_net *n, struct host_pause *p);
+void host_pause_end(struct prune_host_net *n, const struct host_pause *p);
+
+/* The images of a set and a loader over them. The loader points into the struct: never move it. */
+struct host_images {
+    struct image_source source;
+    size_t count;
+    struct loader *loader;
+};
+/* training: permuted and augmented; else in list order as they are. */
+enum prune_code host_images_open(struct host_images *s, const struct prune_host_net *n, const struct prune_image_set *set, bool training, struct prune_status *st);
+void host_images_close(struct host_images *s);   /* accepts a zeroed one */
+/* How many images a set has. */
+enum prune_code host_images_count(const struct prune_host_net *n, const struct prune_image_set *set, size_t *count, struct prune_status *st);
+
+/* See plugin/host.h. */
+enum prune_code host_score(struct prune_host_net *n, const struct prune_image_set *set, size_t minibatch, unsigned signals, prune_sink sink, void *user, struct prune_status *st);
+enum prune_code host_recalibrate(struct prune_host_net *n, const struct prune_image_set *set, size_t images, struct prune_status *st);
+enum prune_code host_forward(struct prune_host_net *n, const float *input, size_t images, struct prune_status *st);
+enum prune_code host_output(struct prune_host_net *n, int layer, struct prune_tensor *view, struct prune_status *st);
+enum prune_code host_load_images(struct prune_host_net *n, const struct prune_image_set *set, size_t wanted, float *input, size_t *got, struct prune_status *st);
+enum prune_code host_milliseconds(struct prune_host_net *n, double *per_image, struct prune_status *st);
+
+#endif

@@ -1,0 +1,224 @@
+/* The pruning host on pjreddie Darknet: opening, gates, training, state; the passes that do not train are in host_passes.c. Darknet's replaced functions
+ * read the process context, so every entry sets threads and quiet of the network it works on. */
+#include "host_pjreddie.h"
+
+#include <math.h>
+#include <signal.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "../plugin/base/file_io.h"
+#include "context.h"
+#include "gates_file.h"
+#include "heads.h"
+#include "host_net.h"
+#include "network_parameters.h"
+
+/* Set by SIGINT; a signal handler can reach nothing else. */
+static volatile sig_atomic_t stop_requested;
+
+static void on_interrupt(int signal_number)
+{
+    (void)signal_number;
+    stop_requested = 1;
+}
+
+/* The first Ctrl-C asks long loops to stop, the second one ends the process. */
+static void catch_interrupt(void)
+{
+    struct sigaction action = {.sa_handler = on_interrupt, .sa_flags = (int)(SA_RESETHAND | SA_RESTART)};
+    sigemptyset(&action.sa_mask);
+    if (!stop_requested) sigaction(SIGINT, &action, NULL);
+}
+
+static bool host_interrupted(void *context)
+{
+    (void)context;
+    return stop_requested != 0;
+}
+
+static void use_context(const struct prune_host_net *n)
+{
+    host_context()->threads = n->threads;
+    host_context()->quiet = n->quiet;
+    host_context()->seed = n->seed;
+}
+
+static enum prune_code host_open(void *context, const char *cfg, const char *weights, const struct prune_open_options *o, struct prune_host_net **out, struct prune_status *st)
+{
+    (void)context;
+    struct prune_host_net *n = calloc(1, sizeof *n);
+    if (!n) return prune_fail_memory(st, sizeof *n, "network");
+    long cores = sysconf(_SC_NPROCESSORS_ONLN);
+    n->threads = o->threads > 0 ? o->threads : cores > 1 ? (int)cores : 1;
+    n->seed = o->seed;
+    n->quiet = o->quiet;
+    use_context(n);
+    enum prune_code rc = network_open(&n->open, cfg, weights, false, o->batch, o->quiet, st);
+    if (rc) {
+        free(n);
+        return rc;
+    }
+    n->batch = n->open.net->batch;
+    *out = n;
+    return PRUNE_OK;
+}
+
+static void host_train_stop(struct prune_host_net *n)
+{
+    if (!n->trainer) return;
+    trainer_close(n->trainer);
+    n->trainer = NULL;
+    /* multi-scale training leaves the size of its last step */
+    struct host_pause pause;
+    host_pause_begin(n, &pause);
+}
+
+static void host_close(struct prune_host_net *n)
+{
+    if (!n) return;
+    if (n->trainer) trainer_close(n->trainer);
+    gate_detach(n->attached);
+    network_close(&n->open);
+    free(n);
+}
+
+static void host_facts(const struct prune_host_net *n, struct prune_net_facts *out)
+{
+    const network *net = n->open.net;
+    *out = (struct prune_net_facts){
+        .w = n->open.shape.w, .h = n->open.shape.h, .c = n->open.shape.c, .classes = n->open.shape.classes, .batch = n->batch, .subdivisions = net->subdivisions,
+        .detector = n->open.shape.task == PRUNE_TASK_DETECTOR, .learning_rate = (double)net->learning_rate, .momentum = (double)net->momentum,
+        .decay = (double)net->decay, .seen = *net->seen, .train_images = n->train_images,
+    };
+}
+
+static enum prune_code host_gates_attach(struct prune_host_net *n, const struct prune_gate_site *sites, size_t count, size_t units, struct prune_status *st)
+{
+    gate_detach(n->attached);
+    gate_detach(n->open.gates);
+    n->attached = NULL;
+    n->open.gates = NULL;
+    n->hook.gates = NULL;
+    return gate_attach(&n->attached, n->open.net, sites, count, units, st);
+}
+
+static enum prune_code host_gates_set(struct prune_host_net *n, const float *z, size_t units, struct prune_status *st)
+{
+    struct gate_table *gates = host_gates(n);
+    if (!gates) return prune_fail(st, "no gates are attached to '%s'", n->open.cfg.path);
+    if (units != gate_units(gates)) return prune_fail(st, "%zu gate values given, '%s' has %zu", units, n->open.cfg.path, gate_units(gates));
+    for (size_t u = 0; u < units; u++)
+        if (!isfinite(z[u])) return prune_fail(st, "gate value of unit %zu is not a finite number", u);
+    memcpy(gate_values(gates), z, units * sizeof *z);
+    return PRUNE_OK;
+}
+
+static enum prune_code host_train_start(struct prune_host_net *n, const struct prune_image_set *set, unsigned signals, prune_sink sink, void *user, struct prune_status *st)
+{
+    struct gate_table *gates = host_gates(n);
+    if (signals && !gates) return prune_fail(st, "gate gradients wanted, but no gates are attached to '%s'", n->open.cfg.path);
+    host_train_stop(n);
+    use_context(n);
+    enum prune_code rc = host_images_count(n, set, &n->train_images, st);
+    if (!rc && gates) rc = gate_collect(gates, sink ? signals : 0, (size_t)n->batch, st);
+    if (rc) return rc;
+    struct trainer_options options = {.set = *set, .seed = n->seed, .threads = n->threads, .multi_scale = true};
+    rc = trainer_open(&n->trainer, n->open.net, &options, st);
+    if (rc) return rc;
+    n->hook = (struct train_hook){.gates = gates, .signals = signals, .sink = sink, .user = user};
+    if (sink) {
+        struct trainer_hook hook = train_hook_interface(&n->hook);
+        trainer_set_hook(n->trainer, &hook);
+    }
+    catch_interrupt();
+    return PRUNE_OK;
+}
+
+static enum prune_code host_train_step(struct prune_host_net *n, const struct prune_step_options *o, struct prune_step *out, struct prune_status *st)
+{
+    if (!n->trainer) return prune_fail(st, "'%s' is not in training", n->open.cfg.path);
+    use_context(n);
+    n->forward_images = 0;
+    double momentum = isfinite(o->momentum) ? o->momentum : (double)n->open.net->momentum, decay = isfinite(o->decay) ? o->decay : (double)n->open.net->decay;
+    return trainer_step(n->trainer, o->rate, momentum, decay, out, st);
+}
+
+static void host_reset_momentum(struct prune_host_net *n) { parameters_updates_zero(n->open.net); }
+
+static enum prune_code host_evaluate(struct prune_host_net *n, const struct prune_image_set *set, struct prune_evaluation *out, struct prune_status *st)
+{
+    struct host_pause pause;
+    use_context(n);
+    host_pause_begin(n, &pause);
+    enum prune_code rc = evaluate_network(n->open.net, set, n->threads, out, st);
+    host_pause_end(n, &pause);
+    return rc;
+}
+
+static enum prune_code host_write_predictions(struct prune_host_net *n, const struct prune_image_set *set, const char *path, struct prune_status *st)
+{
+    struct host_pause pause;
+    use_context(n);
+    host_pause_begin(n, &pause);
+    enum prune_code rc = evaluate_write_predictions(n->open.net, set, n->threads, path, st);
+    host_pause_end(n, &pause);
+    return rc;
+}
+
+/* Gates of the cfg's own sections go to a file beside the weights; those of the pipeline live in its mask. */
+static enum prune_code host_save_weights(struct prune_host_net *n, const char *path, struct prune_status *st)
+{
+    enum prune_code rc = weights_save(n->open.net, path, st);
+    if (rc || !n->open.gates) return rc;
+    char *gates = gates_path(path);
+    if (!gates) return prune_fail_memory(st, strlen(path), "paths");
+    rc = gates_write(gates, &n->open.units, gate_values(n->open.gates), st);
+    free(gates);
+    return rc;
+}
+
+static enum prune_code host_export_state(struct prune_host_net *n, const char *dir, struct prune_status *st)
+{
+    struct gate_table *gates = host_gates(n);
+    return state_save(n->open.net, n->trainer, gates ? gate_values(gates) : NULL, gates ? gate_units(gates) : 0, dir, st);
+}
+
+static enum prune_code host_import_state(struct prune_host_net *n, const char *dir, struct prune_status *st)
+{
+    struct gate_table *gates = host_gates(n);
+    n->forward_images = 0;
+    return state_load(n->open.net, n->trainer, gates ? gate_values(gates) : NULL, gates ? gate_units(gates) : 0, dir, st);
+}
+
+const struct prune_host *darknet_host(void)
+{
+    static const struct prune_host host = {
+        .version = PRUNE_HOST_VERSION,
+        .size = sizeof(struct prune_host),
+        .capabilities = PRUNE_SIGNAL_GATE_BATCH | PRUNE_SIGNAL_GATE_IMAGE | PRUNE_CAN_TRAIN | PRUNE_CAN_STATE,
+        .name = "darknet (CPU)",
+        .open = host_open,
+        .close = host_close,
+        .facts = host_facts,
+        .gates_attach = host_gates_attach,
+        .gates_set = host_gates_set,
+        .train_start = host_train_start,
+        .train_step = host_train_step,
+        .train_stop = host_train_stop,
+        .reset_momentum = host_reset_momentum,
+        .score = host_score,
+        .evaluate = host_evaluate,
+        .recalibrate = host_recalibrate,
+        .forward = host_forward,
+        .output = host_output,
+        .load_images = host_load_images,
+        .milliseconds = host_milliseconds,
+        .save_weights = host_save_weights,
+        .export_state = host_export_state,
+        .import_state = host_import_state,
+        .write_predictions = host_write_predictions,
+        .interrupted = host_interrupted,
+    };
+    return &host;
+}
