@@ -1,5 +1,6 @@
 /* [cost] layers: the library's own arithmetic, and each image's loss for host_context()->image_loss. Darknet prints sum (t - x)^2 but
- * descends scale * (t - x), the gradient of half of it; the loss here is what is descended, times the layer's scale. */
+ * descends scale * (t - x), the gradient of half of it; the loss here is what is descended, times the layer's scale.
+ * type=smooth is put right: where |t - x| >= 1 the library's delta has the wrong sign and drives the output away from the truth. */
 #include "head_common.h"
 #include "../context.h"
 
@@ -27,4 +28,6 @@ void forward_cost_layer(layer l, network net)
             loss[b] += l.scale * sum;
         }
     stock_layer_function("forward_cost_layer")(l, net);
+    if (l.cost_type == SMOOTH && net.truth)
+        for (int i = 0; i < l.batch * l.inputs; ++i) l.delta[i] = fminf(fmaxf(net.truth[i] - net.input[i], -1), 1);
 }
