@@ -1,0 +1,116 @@
+/* The pair on disk: cfg, weights, mask (and masked weights) of one pruned network; see rewrite.h. The cfg comes last, so that a cfg
+ * without its weights never appears; after a failure nothing of this call stays. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "../units/mask_file.h"
+#include "rewrite.h"
+
+void prune_pair_free(struct prune_pair *pair)
+{
+    free(pair->cfg);
+    free(pair->weights);
+    free(pair->mask);
+    free(pair->masked);
+    memset(pair, 0, sizeof *pair);
+}
+
+static char *output_path(const char *dir, const char *base, const char *ending)
+{
+    char *name = base ? prune_format("%s%s", base, ending) : NULL, *path = name ? prune_path_join(dir, name) : NULL;
+    free(name);
+    return path;
+}
+
+static enum prune_code name_outputs(struct prune_pair *pair, const struct prune_net *net, const char *dir, bool masked, struct prune_status *st)
+{
+    char *base = prune_base_name(net->cfg->path);
+    pair->cfg = output_path(dir, base, "-pruned.cfg");
+    pair->weights = output_path(dir, base, "-pruned.weights");
+    pair->mask = output_path(dir, base, "-pruned.mask.json");
+    if (masked) pair->masked = output_path(dir, base, "-masked.weights");
+    free(base);
+    if (!pair->cfg || !pair->weights || !pair->mask || (masked && !pair->masked)) return prune_fail_memory(st, strlen(dir) + 64, "output paths");
+    return PRUNE_OK;
+}
+
+static enum prune_code refuse_inputs(const struct prune_pair *pair, const struct prune_net *net, const struct prune_weights *in, struct prune_status *st)
+{
+    const char *outputs[] = { pair->cfg, pair->weights, pair->mask, pair->masked };
+    for (size_t i = 0; i < sizeof outputs / sizeof *outputs; i++)
+        if (outputs[i] && (prune_same_file(outputs[i], net->cfg->path) || prune_same_file(outputs[i], in->path)))
+            return prune_fail(st, "'%s' is an input and would be overwritten; choose another folder with -out", outputs[i]);
+    return PRUNE_OK;
+}
+
+static enum prune_code write_cfg(const struct prune_plan *plan, const struct prune_net *net, const char *path, struct prune_status *st)
+{
+    char *bytes = NULL;
+    size_t size = 0;
+    enum prune_code rc = prune_rewrite_cfg(plan, net, &bytes, &size, st);
+    if (!rc) rc = prune_write_file(path, bytes, size, st);
+    free(bytes);
+    return rc;
+}
+
+static enum prune_code write_mask(const struct prune_net *net, const struct prune_units *units, const uint8_t *removed, const struct prune_weights *in,
+                                  const char *path, struct prune_status *st)
+{
+    struct prune_mask_origin origin = { .cfg_path = net->cfg->path, .weights_path = in->path };
+    snprintf(origin.cfg_hash, sizeof origin.cfg_hash, "xxh64:%016llx", (unsigned long long)prune_hash_bytes(net->cfg->bytes, net->cfg->size));
+    enum prune_code rc = prune_hash_file(in->path, origin.weights_hash, st);
+    return rc ? rc : prune_mask_write(path, units, removed, &origin, st);
+}
+
+/* What was written is read with our own readers, and must have the cost that was promised. */
+static enum prune_code read_back(const struct prune_pair *pair, const struct prune_net *net, const struct prune_units *units, const uint8_t *removed, struct prune_status *st)
+{
+    struct prune_cfg cfg;
+    struct prune_net small;
+    struct prune_weights weights;
+    struct prune_cost promised;
+    prune_units_cost(net, units, removed, &promised);
+    enum prune_code rc = prune_net_read(&cfg, &small, pair->cfg, st);
+    if (rc) {
+        prune_explain(st, "the rewritten cfg does not read back: ");
+        return rc;
+    }
+    if (small.macs != promised.macs || small.parameters != promised.parameters)
+        rc = prune_fail(st, "'%s' has %llu multiply-adds and %llu parameters where %llu and %llu were planned", pair->cfg, (unsigned long long)small.macs,
+                        (unsigned long long)small.parameters, (unsigned long long)promised.macs, (unsigned long long)promised.parameters);
+    if (!rc) {
+        rc = prune_weights_open(&weights, pair->weights, &small, st);
+        if (!rc) prune_weights_close(&weights);
+        else prune_explain(st, "the rewritten weights do not read back: ");
+    }
+    if (!rc && pair->masked) {
+        rc = prune_weights_open(&weights, pair->masked, net, st);
+        if (!rc) prune_weights_close(&weights);
+    }
+    prune_net_free(&small);
+    prune_cfg_free(&cfg);
+    return rc;
+}
+
+enum prune_code prune_write_pair(const struct prune_net *net, const struct prune_units *units, const uint8_t *removed, const struct prune_weights *in,
+                                 const char *dir, bool masked, struct prune_pair *pair, struct prune_status *st)
+{
+    struct prune_plan plan = { 0 };
+    const char *written[4];
+    size_t n = 0;
+    memset(pair, 0, sizeof *pair);
+    enum prune_code rc = name_outputs(pair, net, dir, masked, st);
+    if (!rc) rc = refuse_inputs(pair, net, in, st);
+    if (!rc) rc = prune_plan_build(&plan, net, units, removed, st);
+    if (!rc) rc = prune_make_dirs(dir, st);
+    if (!rc && !(rc = prune_rewrite_weights(&plan, net, in, pair->weights, st))) written[n++] = pair->weights;
+    if (!rc && masked && !(rc = prune_rewrite_masked(&plan, net, in, pair->masked, st))) written[n++] = pair->masked;
+    if (!rc && !(rc = write_mask(net, units, removed, in, pair->mask, st))) written[n++] = pair->mask;
+    if (!rc && !(rc = write_cfg(&plan, net, pair->cfg, st))) written[n++] = pair->cfg;
+    if (!rc) rc = read_back(pair, net, units, removed, st);
+    while (rc && n) remove(written[--n]);
+    prune_plan_free(&plan);
+    if (rc) prune_pair_free(pair);
+    return rc;
+}

@@ -1,0 +1,111 @@
+/* The plan: kept output and input channels of every layer, from a mask; and the cfg text that follows from it. See rewrite.h.
+ * Refuses masks that would break the network: a protected unit, an emptied layer, parts of a grouped convolution of unequal size. */
+#include "rewrite.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "../base/file_io.h"
+
+static bool is_kept(int unit, const uint8_t *removed)
+{
+    return unit < 0 || !removed[unit];
+}
+
+static enum prune_code keep_list(const int *of, size_t n, const uint8_t *removed, int **list, size_t *count, struct prune_status *st)
+{
+    int *v = malloc((n + 1) * sizeof *v);
+    if (!v) return prune_fail_memory(st, n * sizeof *v, "kept channels");
+    size_t k = 0;
+    for (size_t i = 0; i < n; i++)
+        if (is_kept(of[i], removed)) v[k++] = (int)i;
+    *list = v;
+    *count = k;
+    return PRUNE_OK;
+}
+
+static enum prune_code check_mask(const struct prune_units *units, const uint8_t *removed, struct prune_status *st)
+{
+    for (size_t u = 0; u < units->count; u++) {
+        const struct prune_unit *unit = &units->items[u];
+        if (!removed[u] || !unit->protected_because) continue;
+        const struct prune_channel *m = &units->members[unit->first_member];
+        return prune_fail(st, "the mask removes layer %d channel %d, which must stay: %s", m->layer, m->channel, unit->protected_because);
+    }
+    for (size_t b = 0; b < units->balance_count; b++) {
+        const struct prune_balance *c = &units->balances[b];
+        size_t first = 0;
+        for (size_t p = 0; p < c->parts; p++) {
+            size_t kept = 0;
+            for (size_t j = 0; j < c->part_size; j++) kept += is_kept(c->units[p * c->part_size + j], removed);
+            if (!p) first = kept;
+            if (kept != first)
+                return prune_fail(st, "the mask leaves %zu channels in group 0 and %zu in group %zu of layer %d; groups must lose equally many", first, kept, p, c->layer);
+        }
+    }
+    return PRUNE_OK;
+}
+
+static enum prune_code plan_layer(struct prune_layer_plan *p, const struct prune_net *net, const struct prune_units *units, int layer, const uint8_t *removed, struct prune_status *st)
+{
+    const struct prune_layer *l = &net->layers[layer];
+    int *in = NULL;
+    size_t n = 0;
+    enum prune_code rc = keep_list(units->of_channel[layer], (size_t)l->out_c, removed, &p->out_keep, &p->out_count, st);
+    if (!rc) rc = prune_units_of_input(units, net, layer, &in, &n, &p->in_area, st);
+    if (!rc) rc = keep_list(in, n, removed, &p->in_keep, &p->in_count, st);
+    free(in);
+    if (rc) return rc;
+    if (l->out_c > 0 && !p->out_count) return prune_fail(st, "the mask removes every channel of layer %d; keep at least one", layer);
+    bool depthwise = l->groups > 1 && l->groups == l->c;
+    p->groups = depthwise ? (int)p->in_count : l->groups;
+    return PRUNE_OK;
+}
+
+enum prune_code prune_plan_build(struct prune_plan *plan, const struct prune_net *net, const struct prune_units *units, const uint8_t *removed, struct prune_status *st)
+{
+    plan->layer_count = net->layer_count;
+    plan->layers = calloc(net->layer_count + 1, sizeof *plan->layers);
+    if (!plan->layers) return prune_fail_memory(st, net->layer_count * sizeof *plan->layers, "rewrite plan");
+    enum prune_code rc = check_mask(units, removed, st);
+    for (size_t i = 0; !rc && i < net->layer_count; i++) rc = plan_layer(&plan->layers[i], net, units, (int)i, removed, st);
+    if (rc) prune_plan_free(plan);
+    return rc;
+}
+
+void prune_plan_free(struct prune_plan *plan)
+{
+    for (size_t i = 0; plan->layers && i < plan->layer_count; i++) {
+        free(plan->layers[i].out_keep);
+        free(plan->layers[i].in_keep);
+    }
+    free(plan->layers);
+    memset(plan, 0, sizeof *plan);
+}
+
+static enum prune_code set_number(struct prune_edit_list *edits, const struct prune_net *net, const struct prune_layer *l, const char *key, size_t value,
+                                  const char *after, struct prune_status *st)
+{
+    char *text = prune_format("%zu", value);
+    if (!text) return prune_fail_memory(st, 16, "cfg value");
+    enum prune_code rc = prune_edit_set(edits, net->cfg, l->section, key, text, after, st);
+    free(text);
+    return rc;
+}
+
+enum prune_code prune_rewrite_cfg(const struct prune_plan *plan, const struct prune_net *net, char **bytes, size_t *size, struct prune_status *st)
+{
+    struct prune_edit_list edits = { 0 };
+    enum prune_code rc = PRUNE_OK;
+    for (size_t i = 0; !rc && i < net->layer_count; i++) {
+        const struct prune_layer *l = &net->layers[i];
+        const struct prune_layer_plan *p = &plan->layers[i];
+        if (prune_kind_info(l->kind)->rule != PRUNE_CH_PRODUCE) continue;
+        const char *key = l->kind == PRUNE_CONNECTED ? "output" : "filters";
+        if (p->out_count != (size_t)l->out_c) rc = set_number(&edits, net, l, key, p->out_count, NULL, st);
+        if (!rc && p->groups != l->groups) rc = set_number(&edits, net, l, "groups", (size_t)p->groups, "filters", st);
+    }
+    if (!rc) rc = prune_edit_apply(net->cfg, &edits, bytes, size, st);
+    prune_edit_free(&edits);
+    return rc;
+}
