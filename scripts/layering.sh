@@ -53,7 +53,7 @@ while IFS=: read -r file line text; do
     if [[ $text =~ \#[[:space:]]*include[[:space:]]*\"([^\"]+)\" ]]; then
         check_include "$file" "$line" "${BASH_REMATCH[1]}"
     elif [[ $text =~ \<[^\>]*darknet[^\>]*\> ]]; then
-        violation "plugin/$file:$line: includes a header of Darknet"
+        violation "plugin/$file:$line: includes a header of Darknet: plugin/ knows nothing of Darknet"
     fi
 done < <(grep -rnE '^[[:space:]]*#[[:space:]]*include' "$root/plugin" --include='*.[ch]')
 

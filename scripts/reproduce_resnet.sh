@@ -1,0 +1,13 @@
+#!/usr/bin/env bash
+# docs/results.md, CIFAR-10 rows: the published ResNet-20 or ResNet-56 to half its multiply-adds, 2 epochs of training in all (pruning included).
+# usage: scripts/reproduce_resnet.sh DATA (20 | 56) [OUT] [further flags of `darknet prune run`]
+#   DATA: folder with cifar10/ and weights/resnet-cifar10/
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+data=${1:?usage: scripts/reproduce_resnet.sh DATA 20|56 [OUT] [flags]} depth=${2:?20 or 56} out=${3:-build/results/resnet$2}
+shift $(($# < 3 ? $# : 3))
+bin=${BIN:-bin} pair=$data/weights/resnet-cifar10/resnet$depth
+mkdir -p "$out"
+"$bin/darknet" prune run "$data/cifar10/cifar10.data" "$pair.cfg" "$pair.weights" -macs 0.5 -protect 0 \
+    -total 2 -lr 0.01 -momentum 0.9 -decay 0.0005 -seed 1 -out "$out" "$@"
