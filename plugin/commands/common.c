@@ -139,7 +139,7 @@ enum prune_code prune_args_criterion(const char *name, const struct prune_criter
     if (count > sizeof names / sizeof *names) count = sizeof names / sizeof *names;
     for (size_t i = 0; i < count; i++) names[i] = all[i].name;
     const char *near = prune_nearest(name, names, count);
-    return prune_fail_usage(st, "unknown criterion '%s'%s%s%s; 'darknet prune criteria' lists them", name, near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "");
+    return prune_fail_usage(st, "unknown criterion '%s'%s%s%s; see 'darknet prune criteria'", name, near ? " (did you mean '" : "", near ? near : "", near ? "'?)" : "");
 }
 
 enum prune_code prune_project_score(const struct prune_project *p, const struct prune_criterion *criterion, int norm, uint64_t seed, double *scores, struct prune_status *st)
