@@ -3,7 +3,8 @@
  * value leaves every other byte as it was. Comment lines start with '#' or ';' (Darknet's rule); white space anywhere in
  * a line is ignored by Darknet and therefore by the reader ("lay ers = -1, 8" means layers=-1,8).
  * Refuses, with file:line: options before the first section, a line that is neither option, section, comment nor blank,
- * NUL bytes, an unclosed '['. A duplicate key: the first wins (Darknet's rule). */
+ * an option without value, NUL bytes, a byte order mark, a carriage return inside a line, an unclosed '['.
+ * A duplicate key: the first wins (Darknet's rule). Time and memory are linear in the size of the file. */
 #ifndef PRUNE_MODEL_CFG_TEXT_H
 #define PRUNE_MODEL_CFG_TEXT_H
 
@@ -15,7 +16,7 @@
 struct prune_span { size_t begin, end; };          /* bytes [begin, end) of prune_cfg.bytes */
 
 struct prune_option {
-    char *key, *value;                             /* white space removed, NUL-terminated, owned */
+    char *key, *value;                             /* white space removed, NUL-terminated, owned by the cfg */
     struct prune_span key_span, value_span;        /* as written, outer white space trimmed */
     struct prune_span line_span;                   /* whole line with its line ending */
     int line;                                      /* 1-based */
@@ -37,6 +38,8 @@ struct prune_cfg {
     bool crlf;                                     /* most lines end in CR LF */
     struct prune_section *sections;
     size_t section_count;
+    char *texts;                                   /* private: storage behind every name, key and value */
+    struct prune_option *all_options;              /* private: storage behind every section's options */
 };
 
 enum prune_code prune_cfg_read(struct prune_cfg *cfg, const char *path, struct prune_status *st);

@@ -44,6 +44,14 @@ struct prune_kind_info {
 /* Darknet compares exactly ("[conv]", "[convolutional]"); case as written. Unknown name: the row of PRUNE_KIND_UNKNOWN. */
 const struct prune_kind_info *prune_kind_by_name(const char *name);
 const struct prune_kind_info *prune_kind_info(enum prune_kind kind);
+/* Keys every layer section may carry ("learning_rate", "stopbackward", ...). */
+bool prune_key_is_common(const char *key);
+/* Keys and sections of the other dialects that touch channels (AlexeyAB's, hank-ai's): refused, and said so. A key that is
+ * there with the value that changes nothing ("dilation=1") is not foreign. */
+bool prune_key_is_foreign(const char *key, const char *value);
+bool prune_section_is_foreign(const char *name);
+/* Keys whose value the host reads as a number, whatever the section. */
+bool prune_key_is_number(const char *key);
 /* The table itself, for docs and tests. */
 const struct prune_kind_info *prune_kind_table(size_t *count);
 

@@ -1,4 +1,5 @@
 /* Weights file: header and per-layer tensors as views of a mapped file; exact size demanded both ways.
+ * What the host would load: a layer with dontload is not in the file, numload=N means N filters are, dontloadscales no scales and statistics.
  * Bytes: int32 major, minor, revision; seen: uint64 if major*10+minor >= 2 (and both < 1000), else int32; then float32
  * little-endian per layer in cfg order. convolutional: biases, [scales, mean, variance], weights (n, c/groups, k, k).
  * connected: biases, weights (outputs, inputs), [scales, mean, variance]. batchnorm: scales, mean, variance. local: biases, weights.
@@ -30,6 +31,7 @@ struct prune_weights_layout {
 };
 enum prune_code prune_layout_build(struct prune_weights_layout *layout, const struct prune_net *net, struct prune_status *st);
 void prune_layout_free(struct prune_weights_layout *layout);
+const char *prune_role_name(enum prune_role role);   /* "biases", ... */
 /* NULL when the layer has no such tensor (part 0). */
 const struct prune_weights_tensor *prune_layout_find(const struct prune_weights_layout *layout, int layer, enum prune_role role);
 
@@ -44,12 +46,13 @@ struct prune_weights {
 /* Maps the file and checks its size against the net. Failure says: bytes found, bytes needed, and the layer (and tensor)
  * where the file ends, or how many bytes are left over after the last layer, and what that usually means. */
 enum prune_code prune_weights_open(struct prune_weights *w, const char *path, const struct prune_net *net, struct prune_status *st);
-/* For training from a prefix such as darknet53.conv.74: accepts a file that ends exactly behind a layer; *layers = how many are there. */
+/* For training from a prefix such as darknet53.conv.74: accepts a file that ends exactly behind a layer;
+ * *layers = first layer without its weights (layer_count: all there). The layout holds the tensors of the file alone. */
 enum prune_code prune_weights_open_prefix(struct prune_weights *w, const char *path, const struct prune_net *net, size_t *layers, struct prune_status *st);
 void prune_weights_close(struct prune_weights *w);
 /* View of a tensor; 4-byte aligned is guaranteed by the format (header 16 or 20 bytes). */
 const float *prune_weights_data(const struct prune_weights *w, const struct prune_weights_tensor *t);
-/* Fails when a NaN or infinity is stored; names layer, tensor, index. */
+/* Fails when a NaN, an infinity or a negative variance is stored; names layer, tensor, index. */
 enum prune_code prune_weights_check_finite(const struct prune_weights *w, struct prune_status *st);
 /* Writes the header in the form it came in. */
 enum prune_code prune_weights_put_header(struct prune_writer *out, const struct prune_weights_header *h, struct prune_status *st);

@@ -1,0 +1,279 @@
+/* Weights file: layout of a net's tensors, mapped reading with exact size, header writing; format in weights_file.h.
+ * In: a checked net and a file. Out: views into the map, never a copy. Refuses files that are too short or too long by one
+ * byte, naming the layer where they end; values that are not finite only when asked (prune_weights_check_finite). */
+#include "weights_file.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+const char *prune_role_name(enum prune_role role)
+{
+    static const char *const names[] = {"biases", "scales", "mean", "variance", "weights"};
+    return names[role];
+}
+
+struct layout_builder {
+    struct prune_weights_layout layout;
+    size_t room;
+    int layer, part;
+    bool failed;   /* out of memory */
+};
+
+static void add_tensor(struct layout_builder *b, enum prune_role role, int rank, const size_t *shape)
+{
+    struct prune_weights_layout *l = &b->layout;
+    if (b->failed) return;
+    if (l->count == b->room) {
+        size_t room = b->room ? 2 * b->room : 64;
+        struct prune_weights_tensor *grown = realloc(l->tensors, room * sizeof *grown);
+        b->failed = !grown;
+        if (b->failed) return;
+        l->tensors = grown;
+        b->room = room;
+    }
+    struct prune_weights_tensor *t = &l->tensors[l->count++];
+    *t = (struct prune_weights_tensor){.layer = b->layer, .part = b->part, .role = role, .rank = rank, .count = 1, .offset = l->floats};
+    for (int i = 0; i < rank; i++) {
+        t->shape[i] = shape[i];
+        t->count *= shape[i]; /* net_shape keeps every product below 2^31 */
+    }
+    l->floats += t->count;
+}
+
+static void add_vector(struct layout_builder *b, enum prune_role role, size_t n)
+{
+    add_tensor(b, role, 1, &n);
+}
+
+static void add_statistics(struct layout_builder *b, size_t n)
+{
+    add_vector(b, PRUNE_SCALES, n);
+    add_vector(b, PRUNE_MEAN, n);
+    add_vector(b, PRUNE_VARIANCE, n);
+}
+
+static void add_convolution(struct layout_builder *b, size_t n, size_t first, size_t second, size_t k, bool scales)
+{
+    add_vector(b, PRUNE_BIASES, n);
+    if (scales) add_statistics(b, n);
+    add_tensor(b, PRUNE_WEIGHTS, 4, (const size_t[]){first, second, k, k});
+}
+
+static void add_connected(struct layout_builder *b, size_t inputs, size_t outputs, bool scales)
+{
+    add_vector(b, PRUNE_BIASES, outputs);
+    add_tensor(b, PRUNE_WEIGHTS, 2, (const size_t[]){outputs, inputs});
+    if (scales) add_statistics(b, outputs);
+}
+
+/* `parts` connected layers in file order; parts [own_begin, own_end) read the layer's own outputs, the others its inputs. */
+static void add_recurrent(struct layout_builder *b, const struct prune_layer *l, int parts, int own_begin, int own_end)
+{
+    for (b->part = 0; b->part < parts; b->part++) {
+        bool own = b->part >= own_begin && b->part < own_end;
+        add_connected(b, (size_t)(own ? l->outputs : l->inputs), (size_t)l->outputs, l->batch_normalize);
+    }
+}
+
+static void add_crnn(struct layout_builder *b, const struct prune_layer *l)
+{
+    const size_t widths[] = {(size_t)l->c, (size_t)l->hidden, (size_t)l->hidden, (size_t)l->out_c};
+    for (b->part = 0; b->part < 3; b->part++) add_convolution(b, widths[b->part + 1], widths[b->part + 1], widths[b->part], 3, l->batch_normalize);
+}
+
+static void add_layer(struct layout_builder *b, const struct prune_layer *l)
+{
+    size_t n = (size_t)(l->numload ? l->numload : l->out_c), c = (size_t)l->c, k = (size_t)l->size;
+    bool scales = l->batch_normalize && !l->dontloadscales;
+    b->layer = l->index;
+    b->part = 0;
+    if (l->dontload) return;
+    switch (l->kind) {
+    case PRUNE_CONVOLUTIONAL: add_convolution(b, n, n, c / (size_t)l->groups, k, scales); break;
+    case PRUNE_DECONVOLUTIONAL: add_convolution(b, n, c, n, k, scales); break;
+    case PRUNE_CONNECTED: add_connected(b, (size_t)l->inputs, (size_t)l->outputs, scales); break;
+    case PRUNE_BATCHNORM: add_statistics(b, c); break;
+    case PRUNE_LOCAL:
+        add_vector(b, PRUNE_BIASES, (size_t)l->outputs);
+        add_tensor(b, PRUNE_WEIGHTS, 5, (const size_t[]){(size_t)l->out_w * (size_t)l->out_h, (size_t)l->out_c, c, k, k});
+        break;
+    case PRUNE_RNN: add_recurrent(b, l, 3, 1, 3); break;
+    case PRUNE_LSTM: add_recurrent(b, l, 8, 0, 4); break;
+    case PRUNE_GRU: add_recurrent(b, l, 6, 0, 3); break;
+    case PRUNE_CRNN: add_crnn(b, l); break;
+    default: break;
+    }
+}
+
+enum prune_code prune_layout_build(struct prune_weights_layout *layout, const struct prune_net *net, struct prune_status *st)
+{
+    struct layout_builder b = {.room = 0};
+    for (size_t i = 0; i < net->layer_count; i++) add_layer(&b, &net->layers[i]);
+    if (b.failed) {
+        prune_layout_free(&b.layout);
+        return prune_fail_memory(st, 2 * b.room * sizeof *b.layout.tensors, "the layout of a weights file");
+    }
+    *layout = b.layout;
+    return PRUNE_OK;
+}
+
+void prune_layout_free(struct prune_weights_layout *layout)
+{
+    free(layout->tensors);
+    memset(layout, 0, sizeof *layout);
+}
+
+const struct prune_weights_tensor *prune_layout_find(const struct prune_weights_layout *layout, int layer, enum prune_role role)
+{
+    size_t lo = 0, hi = layout->count; /* tensors are ordered by layer: first tensor of the layer */
+    while (lo < hi) {
+        size_t mid = lo + (hi - lo) / 2;
+        if (layout->tensors[mid].layer < layer) lo = mid + 1;
+        else hi = mid;
+    }
+    for (; lo < layout->count && layout->tensors[lo].layer == layer && layout->tensors[lo].part == 0; lo++)
+        if (layout->tensors[lo].role == role) return &layout->tensors[lo];
+    return NULL;
+}
+
+static enum prune_code read_header(struct prune_weights *w, struct prune_status *st)
+{
+    struct prune_weights_header *h = &w->header;
+    int32_t numbers[3] = {0};
+    if (w->map.size < 16) return prune_fail(st, "cannot read '%s': %zu bytes, the header alone needs 16; the file is cut off or no weights file", w->path, w->map.size);
+    memcpy(numbers, w->map.bytes, sizeof numbers);
+    if (numbers[0] < 0 || numbers[1] < 0) return prune_fail(st, "cannot read '%s': version %d.%d in its header, this is no weights file", w->path, numbers[0], numbers[1]);
+    h->major = numbers[0];
+    h->minor = numbers[1];
+    h->revision = numbers[2];
+    h->transposed = h->major > 1000 || h->minor > 1000;
+    h->seen64 = (int64_t)h->major * 10 + h->minor >= 2 && h->major < 1000 && h->minor < 1000;
+    h->size = h->seen64 ? 20 : 16;
+    if (w->map.size < h->size) return prune_fail(st, "cannot read '%s': %zu bytes, the header alone needs %zu; the file is cut off", w->path, w->map.size, h->size);
+    uint32_t seen32 = 0;
+    if (h->seen64) memcpy(&h->seen, w->map.bytes + 12, 8);
+    else memcpy(&seen32, w->map.bytes + 12, 4);
+    if (!h->seen64) h->seen = seen32;
+    return PRUNE_OK;
+}
+
+/* Keys that make the host read less than the layer holds: then a full file is "too long". */
+static const char *partial_key(const struct prune_net *net)
+{
+    for (size_t i = 0; i < net->layer_count; i++) {
+        const struct prune_layer *l = &net->layers[i];
+        if (l->dontload) return "dontload";
+        if (l->numload) return "numload";
+        if (l->dontloadscales) return "dontloadscales";
+    }
+    return NULL;
+}
+
+static enum prune_code fail_long(const struct prune_weights *w, const struct prune_net *net, size_t needed, struct prune_status *st)
+{
+    const char *key = partial_key(net);
+    if (key) return prune_fail(st, "cannot read '%s': %zu bytes left over after the last layer (%zu bytes, cfg needs %zu because it says %s); remove that key or use the file it was made for",
+                               w->path, w->map.size - needed, w->map.size, needed, key);
+    return prune_fail(st, "cannot read '%s': %zu bytes left over after the last layer (%zu bytes, cfg needs %zu); the weights belong to another cfg", w->path, w->map.size - needed, w->map.size, needed);
+}
+
+/* Number of whole tensors that `floats` floats hold. */
+static size_t whole_tensors(const struct prune_weights_layout *layout, size_t floats)
+{
+    size_t lo = 0, hi = layout->count;
+    while (lo < hi) {
+        size_t mid = lo + (hi - lo) / 2;
+        if (layout->tensors[mid].offset + layout->tensors[mid].count <= floats) lo = mid + 1;
+        else hi = mid;
+    }
+    return lo;
+}
+
+/* prefix: NULL, or where the number of layers goes that a shorter file holds */
+static enum prune_code check_size(struct prune_weights *w, const struct prune_net *net, size_t *prefix, struct prune_status *st)
+{
+    size_t needed = w->header.size + 4 * w->layout.floats, floats = (w->map.size - w->header.size) / 4;
+    if (w->map.size > needed) return fail_long(w, net, needed, st);
+    if (prefix) *prefix = net->layer_count;
+    if (w->map.size == needed) return PRUNE_OK;
+    size_t whole = whole_tensors(&w->layout, floats);
+    const struct prune_weights_tensor *next = &w->layout.tensors[whole];
+    bool at_layer = whole && w->map.size == w->header.size + 4 * next->offset && next[-1].layer != next->layer;
+    if (!prefix || !at_layer)
+        return prune_fail(st, "cannot read '%s': %zu bytes, cfg needs %zu (ends in layer %d %s); the file is cut off or belongs to another cfg", w->path, w->map.size, needed, next->layer, prune_role_name(next->role));
+    *prefix = (size_t)next->layer;
+    w->layout.floats = next->offset;
+    w->layout.count = whole;
+    return PRUNE_OK;
+}
+
+static enum prune_code open_weights(struct prune_weights *out, const char *path, const struct prune_net *net, size_t *prefix, struct prune_status *st)
+{
+    struct prune_weights w = {.path = strdup(path)};
+    size_t layers = 0;
+    enum prune_code code = w.path ? prune_map_open(&w.map, path, st) : prune_fail_memory(st, strlen(path), "a file name");
+    if (!code) code = read_header(&w, st);
+    if (!code) code = prune_layout_build(&w.layout, net, st);
+    if (!code) code = check_size(&w, net, prefix ? &layers : NULL, st);
+    if (code) {
+        prune_weights_close(&w);
+        return code;
+    }
+    if (prefix) *prefix = layers;
+    *out = w;
+    return PRUNE_OK;
+}
+
+enum prune_code prune_weights_open(struct prune_weights *w, const char *path, const struct prune_net *net, struct prune_status *st)
+{
+    return open_weights(w, path, net, NULL, st);
+}
+
+enum prune_code prune_weights_open_prefix(struct prune_weights *w, const char *path, const struct prune_net *net, size_t *layers, struct prune_status *st)
+{
+    return open_weights(w, path, net, layers, st);
+}
+
+void prune_weights_close(struct prune_weights *w)
+{
+    free(w->path);
+    prune_map_close(&w->map);
+    prune_layout_free(&w->layout);
+    memset(w, 0, sizeof *w);
+}
+
+const float *prune_weights_data(const struct prune_weights *w, const struct prune_weights_tensor *t)
+{
+    return (const float *)(const void *)(w->map.bytes + w->header.size) + t->offset;
+}
+
+static enum prune_code check_tensor(const struct prune_weights *w, const struct prune_weights_tensor *t, struct prune_status *st)
+{
+    const float *x = prune_weights_data(w, t);
+    for (size_t i = 0; i < t->count; i++) {
+        if (isfinite(x[i]) && (t->role != PRUNE_VARIANCE || x[i] >= 0)) continue;
+        return prune_fail(st, "cannot use '%s': layer %d %s[%zu] is %g; the training that wrote it diverged or the weights belong to another cfg", w->path, t->layer, prune_role_name(t->role), i, (double)x[i]);
+    }
+    return PRUNE_OK;
+}
+
+enum prune_code prune_weights_check_finite(const struct prune_weights *w, struct prune_status *st)
+{
+    for (size_t i = 0; i < w->layout.count; i++) {
+        const struct prune_weights_tensor *t = &w->layout.tensors[i];
+        enum prune_code code = check_tensor(w, t, st);
+        if (code) return code;
+        prune_map_release_pages(&w->map, w->header.size + 4 * t->offset, w->header.size + 4 * (t->offset + t->count));
+    }
+    return PRUNE_OK;
+}
+
+enum prune_code prune_weights_put_header(struct prune_writer *out, const struct prune_weights_header *h, struct prune_status *st)
+{
+    const int32_t numbers[] = {h->major, h->minor, h->revision};
+    uint32_t seen32 = (uint32_t)h->seen;
+    enum prune_code code = prune_writer_put(out, numbers, sizeof numbers, st);
+    if (code) return code;
+    return h->seen64 ? prune_writer_put(out, &h->seen, 8, st) : prune_writer_put(out, &seen32, 4, st);
+}
