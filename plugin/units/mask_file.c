@@ -169,7 +169,7 @@ enum prune_code prune_mask_read(const char *path, const struct prune_units *unit
     struct table t = { 0 };
     uint8_t *out = malloc(units->count + 1);
     if (!out) rc = prune_fail_memory(st, units->count, "mask");
-    else if (!root) rc = prune_fail(st, "'%s' is not JSON (near byte %zu)", path, end ? (size_t)(end - text) : 0);
+    else if (!root || end != text + size) rc = prune_fail(st, "'%s' is not JSON (near byte %zu)", path, end ? (size_t)(end - text) : 0);
     if (!rc) rc = check_header(root, path, origin, st);
     if (!rc) rc = table_make(&t, units, st);
     if (!rc) rc = mark_channels(&t, root, path, st);

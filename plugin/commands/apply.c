@@ -1,0 +1,154 @@
+/* `darknet prune apply`: a mask, scores, or a criterion that needs no data become a smaller network on disk. Needs no host; with
+ * -verify 1 the host runs both forms of the network and compares them. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+
+#include "../base/file_io.h"
+#include "../rewrite/rewrite.h"
+#include "../run/verify.h"
+#include "../score/criteria.h"
+#include "common.h"
+#include "verbs.h"
+
+static const char USAGE[] =
+    "usage: darknet prune apply <cfg> <weights> (-mask FILE | -scores FILE | -criterion C) [-macs R] -out DIR [-flag value ...]\n"
+    "\n"
+    "Rewrites the network without the removed channels: DIR/<base>-pruned.cfg, DIR/<base>-pruned.weights and\n"
+    "DIR/<base>-pruned.mask.json. Every Darknet loads the pair. A mask that keeps everything gives byte-identical files.\n"
+    "\n"
+    "  -mask FILE        the units of this mask file (no target then)\n"
+    "  -scores FILE      scores, as 'darknet prune score' writes them; needs a target\n"
+    "  -criterion C      magnitude, bn-scale or random: computed from the weights alone; needs a target\n"
+    "  -norm 1|2         magnitude: L1 or L2 norm of a filter (default: 2)\n"
+    "  -seed N           random numbers depend on this alone (default: 1)\n"
+    PRUNE_SELECT_HELP
+    "  -out DIR          folder for the files; made when missing\n"
+    "  -masked 0|1       also write DIR/<base>-masked.weights: the original shape with every reader of a removed channel\n"
+    "                    silenced in that column; original cfg + masked weights = pruned pair, in any program (default: 0)\n"
+    "  -verify 0|1       run both forms in the host on random pixels and compare what reaches the heads (default: 0;\n"
+    "                    takes the memory of the running network)\n"
+    "\n"
+    "example:\n"
+    "  darknet prune apply cfg/yolov3.cfg yolov3.weights -criterion bn-scale -macs 0.5 -out pruned -masked 1\n"
+    "\n"
+    "exit codes: 0 done, 1 failed or out of reach, 2 wrong usage\n";
+
+struct request {
+    const char *mask, *scores, *criterion, *out;
+    const struct prune_criterion *found;
+    struct prune_select_options select;
+    long seed, norm;
+    bool masked, verify;
+};
+
+/* Flags that mean nothing beside -mask: they would be silently ignored. */
+static enum prune_code refuse_with_mask(const struct prune_args *a, struct prune_status *st)
+{
+    static const char *const FLAGS[] = { "macs", "params", "units", "per-layer", "min-keep", "multiple", "cost", "cost-power", "norm", "seed" };
+    for (size_t i = 0; i < sizeof FLAGS / sizeof *FLAGS; i++)
+        if (prune_args_has(a, FLAGS[i])) return prune_fail_usage(st, "flag '-%s' has no meaning beside '-mask': the mask says what goes", FLAGS[i]);
+    return PRUNE_OK;
+}
+
+static enum prune_code read_request(const struct prune_args *a, struct request *r, struct prune_status *st)
+{
+    *r = (struct request){ .mask = prune_args_string(a, "mask", NULL), .scores = prune_args_string(a, "scores", NULL),
+                           .criterion = prune_args_string(a, "criterion", NULL), .out = prune_args_string(a, "out", NULL) };
+    if ((r->mask != NULL) + (r->scores != NULL) + (r->criterion != NULL) != 1)
+        return prune_fail_usage(st, "give one of '-mask FILE', '-scores FILE' and '-criterion C'");
+    if (!r->out) return prune_fail_usage(st, "flag '-out DIR' is missing");
+    enum prune_code rc = r->mask ? refuse_with_mask(a, st) : PRUNE_OK;
+    if (!rc) rc = prune_args_select(a, r->mask != NULL, &r->select, st);
+    if (!rc) rc = prune_args_int(a, "norm", 1, 2, 2, &r->norm, st);
+    if (!rc) rc = prune_args_int(a, "seed", 0, 0x7fffffffffffffffL, 1, &r->seed, st);
+    if (!rc) rc = prune_args_switch(a, "masked", false, &r->masked, st);
+    if (!rc) rc = prune_args_switch(a, "verify", false, &r->verify, st);
+    if (!rc && r->criterion) rc = prune_args_criterion(r->criterion, &r->found, st);
+    return rc;
+}
+
+static enum prune_code choose(const struct prune_project *p, const struct request *r, uint8_t *removed, struct prune_status *st)
+{
+    if (r->mask) return prune_mask_read(r->mask, &p->units, &p->origin, removed, st);
+    double *scores = malloc((p->units.count + 1) * sizeof *scores);
+    if (!scores) return prune_fail_memory(st, p->units.count * sizeof *scores, "scores");
+    enum prune_code rc = r->scores ? prune_scores_read(r->scores, &p->units, &p->origin, scores, st)
+                                   : prune_project_score(p, r->found, (int)r->norm, (uint64_t)r->seed, scores, st);
+    if (!rc) rc = prune_select(&p->net, &p->units, scores, &r->select, removed, NULL, st);
+    free(scores);
+    return rc;
+}
+
+static double file_megabytes(const char *path)
+{
+    struct stat s;
+    return stat(path, &s) ? 0 : (double)s.st_size / 1e6;
+}
+
+static void row(const char *what, double before, double after, int digits)
+{
+    printf("%-12s %14.*f %14.*f %9.4f\n", what, digits, before, digits, after, before > 0 ? after / before : 1);
+}
+
+static void print_table(const struct prune_project *p, const uint8_t *removed, const struct prune_pair *pair)
+{
+    struct prune_cost before, after;
+    prune_units_cost(&p->net, &p->units, NULL, &before);
+    prune_units_cost(&p->net, &p->units, removed, &after);
+    printf("%-12s %14s %14s %9s\n", "", "before", "after", "ratio");
+    row("units", (double)before.units, (double)after.units, 0);
+    row("channels", (double)before.channels, (double)after.channels, 0);
+    row("parameters", (double)before.parameters, (double)after.parameters, 0);
+    row("BFLOPs", prune_bflops(before.macs), prune_bflops(after.macs), 4);
+    row("MB", file_megabytes(p->weights.path), file_megabytes(pair->weights), 2);
+    printf("written: %s\n         %s\n         %s\n", pair->cfg, pair->weights, pair->mask);
+    if (pair->masked) printf("         %s\n", pair->masked);
+}
+
+static enum prune_code compare(const struct prune_project *p, const struct prune_host *host, const struct prune_pair *pair, uint64_t seed, struct prune_status *st)
+{
+    struct prune_verify_options o = { .seed = seed };
+    struct prune_verify_result v;
+    enum prune_code rc = prune_verify(host, p->net.cfg->path, pair->masked, pair->cfg, pair->weights, &o, &v, st);
+    if (!rc) printf("verified: masked = pruned within %.2e (largest relative difference at %zu head%s, %zu images)\n", v.worst, v.heads, v.heads == 1 ? "" : "s", v.images);
+    return rc;
+}
+
+static enum prune_code apply(const struct prune_project *p, const struct prune_host *host, const struct request *r, struct prune_status *st)
+{
+    struct prune_pair pair = { 0 };
+    uint8_t *removed = calloc(p->units.count + 1, 1);
+    enum prune_code rc = removed ? choose(p, r, removed, st) : prune_fail_memory(st, p->units.count, "mask");
+    if (!rc) rc = prune_write_pair(&p->net, &p->units, removed, &p->weights, r->out, r->masked || r->verify, &pair, st);
+    if (!rc) {
+        if (r->verify) rc = compare(p, host, &pair, (uint64_t)r->seed, st);
+        if (r->verify && !r->masked) {
+            remove(pair.masked);
+            free(pair.masked);
+            pair.masked = NULL;
+        }
+        if (!rc) print_table(p, removed, &pair);
+    }
+    prune_pair_free(&pair);
+    free(removed);
+    return rc;
+}
+
+static enum prune_code run(int argc, char **argv, const struct prune_host *host, struct prune_status *st)
+{
+    static const struct prune_flag flags[] = { { "mask", true }, { "scores", true }, { "criterion", true }, { "norm", true }, { "seed", true }, { "out", true },
+                                               { "masked", true }, { "verify", true }, PRUNE_SELECT_FLAGS, { 0 } };
+    struct prune_args a;
+    struct prune_project p;
+    struct request r;
+    enum prune_code rc = prune_args_parse(&a, argc, argv, flags, 2, 2, st);
+    if (!rc) rc = read_request(&a, &r, st);
+    if (!rc) rc = prune_project_open(&p, a.positional[0], a.positional[1], prune_args_string(&a, "protect", NULL), st);
+    if (rc) return rc;
+    rc = apply(&p, host, &r, st);
+    prune_project_close(&p);
+    return rc;
+}
+
+const struct prune_command prune_command_apply = { "apply", "rewrite a network without the units of a mask, of scores or of a criterion", USAGE, run };

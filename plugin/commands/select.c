@@ -1,0 +1,65 @@
+/* `darknet prune select`: a score file becomes a mask file that meets a target. Needs no host and no data. */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "../base/file_io.h"
+#include "../score/criteria.h"
+#include "common.h"
+#include "verbs.h"
+
+static const char USAGE[] =
+    "usage: darknet prune select <cfg> <weights> -scores FILE (-macs R | -params R | -units R) -out MASK [-flag value ...]\n"
+    "\n"
+    "Chooses the units to remove, lowest score first, until the target is met on the real shape, and writes a mask file\n"
+    "('darknet prune apply ... -mask MASK' rewrites the network by it). A target that cannot be reached fails and names the\n"
+    "smallest reachable.\n"
+    "\n"
+    "  -scores FILE      scores, as 'darknet prune score' writes them\n"
+    "  -out MASK         mask file to write\n"
+    PRUNE_SELECT_HELP
+    "\n"
+    "example:\n"
+    "  darknet prune select net.cfg net.weights -scores net-taylor-fo.json -macs 0.5 -protect 0 -out net.mask.json\n"
+    "\n"
+    "exit codes: 0 done, 1 failed or out of reach, 2 wrong usage\n";
+
+static enum prune_code select_and_write(const struct prune_project *p, const char *scores_path, const struct prune_select_options *o, const char *out, struct prune_status *st)
+{
+    double *scores = malloc((p->units.count + 1) * sizeof *scores);
+    uint8_t *removed = calloc(p->units.count + 1, 1);
+    struct prune_select_result r;
+    enum prune_code rc = scores && removed ? PRUNE_OK : prune_fail_memory(st, p->units.count * sizeof *scores, "scores");
+    if (!rc) rc = prune_scores_read(scores_path, &p->units, &p->origin, scores, st);
+    if (!rc) rc = prune_select(&p->net, &p->units, scores, o, removed, &r, st);
+    if (!rc) rc = prune_mask_write(out, &p->units, removed, &p->origin, st);
+    if (!rc)
+        printf("removes %zu of %zu units: %.4f of the multiply-adds and %.4f of the parameters remain\nmask written to %s\n", r.newly_removed, p->units.count,
+               r.before.macs ? (double)r.after.macs / (double)r.before.macs : 1, r.before.parameters ? (double)r.after.parameters / (double)r.before.parameters : 1, out);
+    free(scores);
+    free(removed);
+    return rc;
+}
+
+static enum prune_code run(int argc, char **argv, const struct prune_host *host, struct prune_status *st)
+{
+    static const struct prune_flag flags[] = { { "scores", true }, { "out", true }, PRUNE_SELECT_FLAGS, { 0 } };
+    struct prune_args a;
+    struct prune_project p;
+    struct prune_select_options o;
+    (void)host;
+    enum prune_code rc = prune_args_parse(&a, argc, argv, flags, 2, 2, st);
+    if (!rc) rc = prune_args_select(&a, false, &o, st);
+    if (rc) return rc;
+    const char *scores = prune_args_string(&a, "scores", NULL), *out = prune_args_string(&a, "out", NULL);
+    if (!scores) return prune_fail_usage(st, "flag '-scores FILE' is missing; 'darknet prune score' makes the file");
+    if (!out) return prune_fail_usage(st, "flag '-out MASK' is missing");
+    if (prune_same_file(out, scores) || prune_same_file(out, a.positional[0]) || prune_same_file(out, a.positional[1]))
+        return prune_fail(st, "'%s' is an input and would be overwritten; choose another -out", out);
+    rc = prune_project_open(&p, a.positional[0], a.positional[1], prune_args_string(&a, "protect", NULL), st);
+    if (rc) return rc;
+    rc = select_and_write(&p, scores, &o, out, st);
+    prune_project_close(&p);
+    return rc;
+}
+
+const struct prune_command prune_command_select = { "select", "scores and a target become a mask", USAGE, run };
