@@ -1,6 +1,6 @@
 # darknet prune: see README.md; `make help` lists the targets.
 # Knobs: DARKNET=dir (your own Darknet build: dir/include/darknet.h, dir/libdarknet.so), DEBUG=1, SAN=flags (sanitizers),
-# BUILD=dir (objects), BIN=dir (programs), PREFIX= DESTDIR= (install). GPU=1 and CUDNN=1 are refused until a GPU host exists.
+# BUILD=dir (objects), BIN=dir (programs), PREFIX= DESTDIR= (install), V=1 (print whole commands). GPU=1 and CUDNN=1 are refused until a GPU host exists.
 DARKNET ?=
 GPU ?= 0
 CUDNN ?= 0
@@ -11,6 +11,7 @@ BIN ?= bin
 PREFIX ?= /usr/local
 DESTDIR ?=
 FUZZ_SECONDS ?= 30
+Q := $(if $(V),,@)
 JOBS ?= $(shell nproc 2>/dev/null || echo 1)
 ifeq ($(origin CC),default)
 CC := gcc
@@ -64,7 +65,7 @@ help:
 	@echo 'make install   PREFIX=$(PREFIX) DESTDIR=: bin/darknet, man page, licence'
 	@echo 'make man       $(BUILD)/darknet-prune.1 from the help of every verb'
 	@echo 'make clean     remove $(BUILD) and $(BIN)'
-	@echo 'knobs: DARKNET=dir DEBUG=1 SAN=flags BUILD=dir BIN=dir JOBS=n'
+	@echo 'knobs: DARKNET=dir DEBUG=1 SAN=flags BUILD=dir BIN=dir JOBS=n V=1'
 
 # Objects depend on this stamp, which changes with the flags: switching DARKNET=, DEBUG= or SAN= rebuilds.
 FLAGS_TEXT = $(CC) $(CFLAGS) $(HOST_CFLAGS) $(HOST_LIBS)
@@ -80,26 +81,33 @@ $(BUILD)/headers: $(BUILD)/flags
 
 $(BIN)/darknet: $(BUILD)/darknet/main.o $(HOST_OBJ) $(BUILD)/libprune.a
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) -rdynamic -o $@ $(BUILD)/darknet/main.o $(HOST_OBJ) $(BUILD)/libprune.a $(PLUGIN_LIBS) $(HOST_LIBS)
+	$(if $(V),,@echo '  LD  $@')
+	$(Q)$(CC) $(CFLAGS) -rdynamic -o $@ $(BUILD)/darknet/main.o $(HOST_OBJ) $(BUILD)/libprune.a $(PLUGIN_LIBS) $(HOST_LIBS)
 $(BUILD)/libprune.a: $(PLUGIN_OBJ)
-	rm -f $@ && ar rcs $@ $^
+	$(if $(V),,@echo '  AR  $@')
+	$(Q)rm -f $@ && ar rcs $@ $^
 $(BUILD)/plugin/%.o: plugin/%.c $(BUILD)/flags | $(BUILD)/headers
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) $(DEPFLAGS) -c -o $@ $<
+	$(if $(V),,@echo '  CC  $<')
+	$(Q)$(CC) $(CFLAGS) $(DEPFLAGS) -c -o $@ $<
 $(BUILD)/darknet/%.o: darknet/%.c $(BUILD)/flags | $(BUILD)/headers
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) $(DEPFLAGS) $(HOST_CFLAGS) -c -o $@ $<
+	$(if $(V),,@echo '  CC  $<')
+	$(Q)$(CC) $(CFLAGS) $(DEPFLAGS) $(HOST_CFLAGS) -c -o $@ $<
 
 # One file in tests/unit or tests/host is one program. -rdynamic lets our kernels replace the host's functions in tests as in bin/darknet.
 $(BUILD)/tests/unit/%: tests/unit/%.c $(BUILD)/libprune.a
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) $(DEPFLAGS) -o $@ $< $(BUILD)/libprune.a -lcmocka $(PLUGIN_LIBS)
+	$(if $(V),,@echo '  CC  $<')
+	$(Q)$(CC) $(CFLAGS) $(DEPFLAGS) -o $@ $< $(BUILD)/libprune.a -lcmocka $(PLUGIN_LIBS)
 $(BUILD)/tests/host/%: tests/host/%.c $(HOST_OBJ) $(BUILD)/libprune.a
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) $(DEPFLAGS) $(HOST_CFLAGS) -rdynamic -o $@ $< $(HOST_OBJ) $(BUILD)/libprune.a -lcmocka $(PLUGIN_LIBS) $(HOST_LIBS)
+	$(if $(V),,@echo '  CC  $<')
+	$(Q)$(CC) $(CFLAGS) $(DEPFLAGS) $(HOST_CFLAGS) -rdynamic -o $@ $< $(HOST_OBJ) $(BUILD)/libprune.a -lcmocka $(PLUGIN_LIBS) $(HOST_LIBS)
 $(BIN)/render-data: tests/data/render.c $(BUILD)/libprune.a
 	@mkdir -p $(@D) $(BUILD)/tests/data
-	$(CC) $(CFLAGS) -MMD -MP -MF $(BUILD)/tests/data/render.d -o $@ $< $(BUILD)/libprune.a -lpng $(PLUGIN_LIBS)
+	$(if $(V),,@echo '  CC  $<')
+	$(Q)$(CC) $(CFLAGS) -MMD -MP -MF $(BUILD)/tests/data/render.d -o $@ $< $(BUILD)/libprune.a -lpng $(PLUGIN_LIBS)
 test-programs: $(BIN)/darknet $(BIN)/render-data $(UNIT_TESTS) $(HOST_TESTS)
 
 deps:
