@@ -137,9 +137,10 @@ enum prune_code prune_scores_parse(const char *path, const char *bytes, size_t s
                                    double *scores, struct prune_status *st)
 {
     const char *end = NULL;
-    cJSON *json = size ? cJSON_ParseWithLengthOpts(bytes, size, &end, false) : NULL;
+    bool text = size && !memchr(bytes, 0, size);   /* cJSON would take a zero byte for white space */
+    cJSON *json = text ? cJSON_ParseWithLengthOpts(bytes, size, &end, false) : NULL;
     if (!json) return prune_fail(st, "cannot read '%s': it is not JSON%s", path, size ? "" : " (empty file)");
-    while (end < bytes + size && *end && strchr(" \t\r\n", *end)) end++;
+    while (end < bytes + size && strchr(" \t\r\n", *end)) end++;
     enum prune_code rc = end == bytes + size ? PRUNE_OK : prune_fail(st, "cannot read '%s': text after the end of the JSON object", path);
     if (!rc) rc = check_header(path, json, origin, st);
     if (!rc) rc = read_units(path, json, units, scores, st);
