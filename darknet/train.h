@@ -15,11 +15,23 @@ void trainer_set_hook(struct trainer *t, const struct trainer_hook *hook);
 /* One iteration: batch*subdivisions images, one update. rate < 0: the cfg's own schedule at the trainer's iteration. */
 enum prune_code trainer_step(struct trainer *t, double rate, double momentum, double decay, struct prune_step *out, struct prune_status *st);
 uint64_t trainer_iteration(const struct trainer *t);
-void trainer_close(struct trainer *t);
-/* State (weights, momentum, counters) to and from a folder; see host.h. The trainer may be NULL for a net that has not trained. */
+size_t trainer_images(const struct trainer *t);            /* in the training list */
+/* Position of the schedule and of the image order: iteration 0, ordinal 0 after trainer_open. Reads the images anew where needed. */
+void trainer_set_position(struct trainer *t, uint64_t iteration, uint64_t ordinal, uint64_t seed);
+uint64_t trainer_ordinal(const struct trainer *t);         /* of the next image drawn */
+uint64_t trainer_seed(const struct trainer *t);
+/* With multi_scale: the size of an iteration, from (seed, iteration) alone. Detectors every 10 iterations 320..608, classifiers every 40 128..448, both in
+ * steps of 32; a detector's last 200 iterations before max_batches at the cfg's size. false: the network keeps its size (not asked for, or a
+ * layer of it cannot be resized). */
+bool trainer_size(const struct trainer *t, uint64_t iteration, int *w, int *h);
+void trainer_close(struct trainer *t);   /* before the network is freed: it gets the cfg's size back. Accepts NULL */
+/* State (weights, momentum, counters) to and from a folder of its own; see host.h. The trainer may be NULL for a net that has not trained. Saving swaps
+ * the whole folder, so a crash leaves the old state. Loading checks every size first and takes all or nothing; without "gates" in state.json the
+ * gates stay as they are, without a trainer its counters are ignored. */
 enum prune_code state_save(network *net, const struct trainer *t, const float *gates, size_t units, const char *dir, struct prune_status *st);
 enum prune_code state_load(network *net, struct trainer *t, float *gates, size_t units, const char *dir, struct prune_status *st);
-/* Atomic, checked replacement of save_weights. */
+/* Atomic, checked replacement of save_weights: byte-identical to it, but a full disk fails, an old file survives a failure, and a network that
+ * holds NaN or infinity is refused. */
 enum prune_code weights_save(network *net, const char *path, struct prune_status *st);
 
 /* Learning rate of the cfg's policy (constant, step, exp, poly, steps, sigmoid, random is constant) with burn-in at iteration i. */
