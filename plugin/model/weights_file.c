@@ -143,7 +143,8 @@ static enum prune_code read_header(struct prune_weights *w, struct prune_status 
     int32_t numbers[3] = {0};
     if (w->map.size < 16) return prune_fail(st, "cannot read '%s': %zu bytes, the header alone needs 16; the file is cut off or no weights file", w->path, w->map.size);
     memcpy(numbers, w->map.bytes, sizeof numbers);
-    if (numbers[0] < 0 || numbers[1] < 0) return prune_fail(st, "cannot read '%s': version %d.%d in its header, this is no weights file", w->path, numbers[0], numbers[1]);
+    enum { SANE = 1000000 }; /* versions above 1000 mark transposed files; other files start with letters */
+    if (numbers[0] < 0 || numbers[1] < 0 || numbers[0] > SANE || numbers[1] > SANE) return prune_fail(st, "cannot read '%s': version %d.%d in its header, this is no weights file", w->path, numbers[0], numbers[1]);
     h->major = numbers[0];
     h->minor = numbers[1];
     h->revision = numbers[2];
