@@ -1,0 +1,271 @@
+/* Batch normalisation of convolutional, connected and standalone [batchnorm] layers; semantics in batchnorm.h.
+ * Replaces the host's functions, whose backward pass is not the gradient of its forward pass, and whose standalone layer crashes.
+ * Per-image sums are made in parallel and added up in image order, so results do not depend on timing. */
+#include "batchnorm.h"
+
+#include <math.h>
+
+#include "../context.h"
+#include "activation.h"
+#include "overrides.h"
+#include "pool.h"
+
+static const float EPSILON = .000001f;
+
+static size_t spatial(layer l) { return (size_t)l.out_h * (size_t)l.out_w; }
+
+void moments_merge(struct moments *into, double count, double mean, double squares)
+{
+    double total = into->count + count, gap = mean - into->mean;
+
+    if (count <= 0) return;
+    into->mean += gap * count / total;
+    into->squares += squares + gap * gap * into->count * count / total;
+    into->count = total;
+}
+
+bool batchnorm_frozen(network net)
+{
+    const struct host_context *context = host_context();
+
+    return !context->calibrating && (!net.train || context->rolling_statistics);
+}
+
+void batchnorm_take_moments(layer l, const struct moments *m)
+{
+    const struct host_context *context = host_context();
+    float share = context->calibrating ? 1 / (float)(context->calibration_batches + 1) : .01f;
+
+    for (int c = 0; c < l.out_c; ++c) {
+        l.mean[c] = (float)m[c].mean;
+        l.variance[c] = m[c].count > 1 ? (float)(m[c].squares / (m[c].count - 1)) : 0;
+        if (context->calibrating) {
+            l.rolling_mean[c] += (l.mean[c] - l.rolling_mean[c]) * share;
+            l.rolling_variance[c] += (l.variance[c] - l.rolling_variance[c]) * share;
+        } else {
+            l.rolling_mean[c] = .99f * l.rolling_mean[c] + share * l.mean[c];
+            l.rolling_variance[c] = .99f * l.rolling_variance[c] + share * l.variance[c];
+        }
+    }
+}
+
+void batchnorm_coefficients(layer l, bool frozen, int channel, float *a, float *b)
+{
+    float mean = frozen ? l.rolling_mean[channel] : l.mean[channel], variance = frozen ? l.rolling_variance[channel] : l.variance[channel];
+
+    *a = l.scales[channel] / (sqrtf(variance) + EPSILON);
+    *b = l.biases[channel] - mean * *a;
+}
+
+struct job {
+    layer l;
+    bool frozen, normalised;
+    enum vector_activation f;
+    int tasks;
+    struct moments *moments;          /* (batch, out_c) while collected */
+    struct { double delta, product; } *sums;   /* (batch, out_c): sum d, sum d * (x - mean); row 0 becomes the total */
+    float *a, *b, *c;                 /* (out_c): d = a d + b x + c */
+};
+
+/* Tasks over planes: plane = image * out_c + channel. */
+static size_t planes(const struct job *j) { return (size_t)j->l.batch * (size_t)j->l.out_c; }
+
+static struct job job_make(layer l, bool frozen)
+{
+    struct job j = {.l = l, .frozen = frozen};
+
+    j.tasks = pool_split(planes(&j), planes(&j) * spatial(l));
+    return j;
+}
+
+static void apply_task(void *arg, int task, int thread)
+{
+    const struct job *j = arg;
+    const layer *l = &j->l;
+    size_t n = spatial(*l), last = pool_first(planes(j), task + 1, j->tasks);
+
+    (void)thread;
+    for (size_t i = pool_first(planes(j), task, j->tasks); i < last; ++i) {
+        float a, b;
+        batchnorm_coefficients(*l, j->frozen, (int)(i % (size_t)l->out_c), &a, &b);
+        vector_ops()->affine(n, l->x + i * n, a, b, j->f, l->output + i * n);
+    }
+}
+
+void batchnorm_apply(layer l, bool frozen, ACTIVATION f)
+{
+    struct job j = job_make(l, frozen);
+    bool fused = activation_fuses(f, &j.f);
+
+    pool_run(j.tasks, apply_task, &j);
+    if (!fused) activate_array(l.output, l.outputs * l.batch, f);
+}
+
+static void moments_task(void *arg, int task, int thread)
+{
+    const struct job *j = arg;
+    const struct vector_ops *ops = vector_ops();
+    size_t n = spatial(j->l), last = pool_first(planes(j), task + 1, j->tasks);
+
+    (void)thread;
+    for (size_t i = pool_first(planes(j), task, j->tasks); i < last; ++i) {
+        const float *x = j->l.x + i * n;
+        double mean = (double)ops->sum(n, x) / (double)n;
+        j->moments[i] = (struct moments){(double)n, mean, (double)ops->squares(n, x, (float)mean)};
+    }
+}
+
+void forward_batchnorm_layer(layer l, network net)
+{
+    bool frozen = batchnorm_frozen(net);
+
+    copy_cpu(l.outputs * l.batch, l.type == BATCHNORM ? net.input : l.output, 1, l.x, 1);
+    if (!frozen) {
+        struct job j = job_make(l, frozen);
+        j.moments = pool_buffer(POOL_SUMS, planes(&j) * sizeof *j.moments);
+        pool_run(j.tasks, moments_task, &j);
+        for (size_t i = (size_t)l.out_c; i < planes(&j); ++i) {
+            moments_merge(&j.moments[i % (size_t)l.out_c], j.moments[i].count, j.moments[i].mean, j.moments[i].squares);
+        }
+        batchnorm_take_moments(l, j.moments);
+    }
+    batchnorm_apply(l, frozen, LINEAR);
+}
+
+static void sums_task(void *arg, int task, int thread)
+{
+    const struct job *j = arg;
+    const layer *l = &j->l;
+    size_t n = spatial(*l), last = pool_first(planes(j), task + 1, j->tasks);
+
+    (void)thread;
+    for (size_t i = pool_first(planes(j), task, j->tasks); i < last; ++i) {
+        size_t c = i % (size_t)l->out_c;
+        float product = 0, mean = j->normalised ? (j->frozen ? l->rolling_mean : l->mean)[c] : 0;
+        const float *x = j->normalised ? l->x + i * n : NULL;
+        j->sums[i].delta = (double)vector_ops()->gradient(n, l->delta + i * n, l->output + i * n, j->f, x, mean, &product);
+        j->sums[i].product = (double)product;
+    }
+}
+
+/* Gradient of the forward pass for one channel: with g = scale * d, s = sqrt(variance) and k = 1 / (s + epsilon),
+ * dx = k (g - mean g) - (x - mean) k^2 / (s (N - 1)) sum g (x - mean); frozen: dx = k g. */
+static void channel_coefficients(const struct job *j, int c, double delta, double product)
+{
+    const layer *l = &j->l;
+    double count = (double)l->batch * (double)spatial(*l), mean = (double)l->mean[c];
+    double s = sqrt((double)(j->frozen ? l->rolling_variance : l->variance)[c]), k = 1 / (s + (double)EPSILON);
+    double g = (double)l->scales[c] * k;
+    double slope = j->frozen || s == 0 || count < 2 ? 0 : g * k * product / (s * (count - 1));
+
+    l->bias_updates[c] += (float)delta;
+    l->scale_updates[c] += (float)(product * k);
+    j->a[c] = (float)g;
+    j->b[c] = (float)-slope;
+    j->c[c] = j->frozen ? 0 : (float)(slope * mean - g * delta / count);
+}
+
+static void delta_task(void *arg, int task, int thread)
+{
+    const struct job *j = arg;
+    const layer *l = &j->l;
+    size_t n = spatial(*l), last = pool_first(planes(j), task + 1, j->tasks);
+
+    (void)thread;
+    for (size_t i = pool_first(planes(j), task, j->tasks); i < last; ++i) {
+        size_t c = i % (size_t)l->out_c;
+        if (j->frozen) vector_ops()->scale(n, j->a[c], l->delta + i * n);
+        else vector_ops()->affine_pair(n, l->delta + i * n, j->a[c], l->x + i * n, j->b[c], j->c[c]);
+    }
+}
+
+void batchnorm_backward_delta(layer l, network net, ACTIVATION f, bool normalised)
+{
+    struct job j = job_make(l, batchnorm_frozen(net));
+    size_t channels = (size_t)l.out_c;
+
+    if (!activation_fuses(f, &j.f)) gradient_array(l.output, l.outputs * l.batch, f, l.delta);
+    j.normalised = normalised;
+    j.sums = pool_buffer(POOL_SUMS, planes(&j) * sizeof *j.sums + 3 * channels * sizeof(float));
+    j.a = (float *)(j.sums + planes(&j));
+    j.b = j.a + channels;
+    j.c = j.b + channels;
+    pool_run(j.tasks, sums_task, &j);
+    for (size_t i = channels; i < planes(&j); ++i) {
+        j.sums[i % channels].delta += j.sums[i].delta;
+        j.sums[i % channels].product += j.sums[i].product;
+    }
+    for (int c = 0; c < l.out_c; ++c) {
+        if (normalised) channel_coefficients(&j, c, j.sums[c].delta, j.sums[c].product);
+        else l.bias_updates[c] += (float)j.sums[c].delta;
+    }
+    if (normalised) pool_run(j.tasks, delta_task, &j);
+}
+
+void backward_batchnorm_layer(layer l, network net)
+{
+    batchnorm_backward_delta(l, net, LINEAR, true);
+    if (l.type == BATCHNORM && net.delta) axpy_cpu(l.outputs * l.batch, 1, l.delta, 1, net.delta, 1);
+}
+
+/* Darknet stores no biases of a standalone layer, so they stay 0: what backward adds to bias_updates is dropped. */
+void update_batchnorm_layer(layer l, update_args a)
+{
+    vector_ops()->descend((size_t)l.out_c, l.scales, l.scale_updates, a.learning_rate * l.learning_rate_scale / (float)a.batch, a.momentum, 0);
+    fill_cpu(l.out_c, 0, l.bias_updates, 1);
+}
+
+static float *zeros(size_t n)
+{
+    float *p = calloc(n ? n : 1, sizeof *p);
+
+    if (!p) error("batchnorm: out of memory");
+    return p;
+}
+
+layer make_batchnorm_layer(int batch, int w, int h, int c)
+{
+    layer l = {0};
+    size_t channels = (size_t)c, all = (size_t)batch * (size_t)w * (size_t)h * channels;
+
+    l.type = BATCHNORM;
+    l.activation = LINEAR;
+    l.batch = batch;
+    l.w = l.out_w = w;
+    l.h = l.out_h = h;
+    l.c = l.out_c = c;
+    l.inputs = l.outputs = w * h * c;
+    l.learning_rate_scale = 1;
+    l.output = zeros(all);
+    l.delta = zeros(all);
+    l.x = zeros(all);
+    l.biases = zeros(channels);
+    l.bias_updates = zeros(channels);
+    l.scales = zeros(channels);
+    l.scale_updates = zeros(channels);
+    l.mean = zeros(channels);
+    l.variance = zeros(channels);
+    l.rolling_mean = zeros(channels);
+    l.rolling_variance = zeros(channels);
+    fill_cpu(c, 1, l.scales, 1);
+    l.forward = forward_batchnorm_layer;
+    l.backward = backward_batchnorm_layer;
+    l.update = update_batchnorm_layer;
+    fprintf(stderr, "batch normalization: %d x %d x %d image\n", w, h, c);
+    return l;
+}
+
+void resize_batchnorm_layer(layer *l, int w, int h)
+{
+    size_t all = (size_t)l->batch * (size_t)w * (size_t)h * (size_t)l->c;
+
+    l->w = l->out_w = w;
+    l->h = l->out_h = h;
+    l->inputs = l->outputs = w * h * l->c;
+    free(l->output);
+    free(l->delta);
+    free(l->x);
+    l->output = zeros(all);
+    l->delta = zeros(all);
+    l->x = zeros(all);
+}

@@ -1,0 +1,30 @@
+/* Batch normalisation, the parts that convolution.c and connected.c share.
+ *
+ * y = scale * (x - mean) / (sqrt(variance) + 1e-6) + bias per channel, over N = batch * spatial values.
+ * Batch statistics (training): variance = sum (x - mean)^2 / (N - 1), as the host has it; rolling = .99 rolling + .01 batch, or while
+ * host_context()->calibrating the running average over calls. Frozen statistics (net.train 0 or host_context()->rolling_statistics): the rolling
+ * ones. The backward pass is the gradient of exactly the forward that ran. l.x holds x; l.x_norm is not used. */
+#ifndef DARKNET_KERNELS_BATCHNORM_H
+#define DARKNET_KERNELS_BATCHNORM_H
+
+#include <darknet.h>
+#include <stdbool.h>
+#include "vector.h"
+
+/* Mean and sum of squared deviations of `count` values; merged without cancellation (Chan, Golub, LeVeque 1979). */
+struct moments { double count, mean, squares; };
+void moments_merge(struct moments *into, double count, double mean, double squares);
+
+bool batchnorm_frozen(network net);
+/* m: (out_c). Sets l.mean and l.variance and moves the rolling statistics. */
+void batchnorm_take_moments(layer l, const struct moments *m);
+/* y = a*x + b of one channel */
+void batchnorm_coefficients(layer l, bool frozen, int channel, float *a, float *b);
+/* l.output = f(normalised l.x), f fused where it can be */
+void batchnorm_apply(layer l, bool frozen, ACTIVATION f);
+
+/* The backward pass from l.delta at the layer's output to l.delta at the convolution's: f', then normalisation (when l.batch_normalize or a [batchnorm]
+ * layer), or the bias alone. Adds to bias_updates and scale_updates once per channel. */
+void batchnorm_backward_delta(layer l, network net, ACTIVATION f, bool normalised);
+
+#endif

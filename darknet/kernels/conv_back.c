@@ -1,0 +1,207 @@
+/* Convolutional layers, backward: weight gradient and input gradient on the packed planes of conv_plan.h. Replaces
+ * backward_convolutional_layer, whose 1x1 case discards what other layers have already added to net.delta and ignores the stride.
+ * Weight gradients of a thread are summed apart and added up in thread order, or, for layers with very many weights, threads share the filters. */
+#include "batchnorm.h"
+#include "conv_plan.h"
+#include "overrides.h"
+#include "pool.h"
+#include "stock.h"
+#include "vector.h"
+
+enum { TILE_FLOATS = 768, PRODUCT_FLOATS = 1024 };
+
+struct backward_job {
+    struct conv_plan plan;
+    const layer *l;
+    const float *input;
+    float *input_delta;           /* NULL: not wanted */
+    const float *weights;         /* packed for the input gradient */
+    const int32_t *offsets;       /* of the input's terms */
+    const int32_t *taps;          /* offsets of the delta's terms, phases one after the other, (ng, taps of the phase) */
+    float *updates;               /* (tasks, nweights) partial sums, or the layer's own */
+    size_t nweights;
+};
+
+/* Filters f0..f1-1 of the group. */
+static void weight_gradient(const struct backward_job *j, struct conv_unit u, int group, int f0, int f1, const float *x, const float *d, size_t dstride,
+                            float *updates)
+{
+    const struct conv_plan *p = &j->plan;
+    int height = p->images > 1 ? (u.images - 1) * p->image_rows + p->oh : u.y1 - u.y0;
+    int step = PRODUCT_FLOATS / p->pitch > 1 ? PRODUCT_FLOATS / p->pitch : 1;
+    float *g = updates + (size_t)(group * p->ng + f0) * (size_t)p->terms;
+
+    for (int r = 0; r < height; r += step) {
+        int rows = height - r < step ? height - r : step;
+        vector_ops()->products(f1 - f0, (size_t)p->terms, d + (size_t)f0 * dstride + r * p->pitch, (ptrdiff_t)dstride, j->offsets, x + r * p->pitch, g,
+                               p->terms, (size_t)((rows - 1) * p->pitch + p->ow));
+    }
+}
+
+/* Adds row R of phase (py, px) of one channel to the input gradient: column q holds input column q * stride + px - pad. */
+static void add_row(const struct conv_plan *p, int px, const float *row, float *out)
+{
+    int q = px < p->pad ? (p->pad - px + p->stride - 1) / p->stride : 0;
+    int x = q * p->stride + px - p->pad;
+
+    if (p->stride == 1) {
+        vector_ops()->add((size_t)(p->w - x), 1, row + q, out + x);
+    } else {
+        for (; x < p->w; x += p->stride) out[x] += row[q++];
+    }
+}
+
+/* Input gradient of `channels` channels from c0 of a group, one phase: rows first..last-1 of the phase's plane, d at row `first`. */
+static void input_gradient_block(const struct backward_job *j, struct conv_unit u, int c0, int channels, int phase, int first, int last, size_t terms,
+                                 const float *w, const int32_t *taps, const float *d, float *tile, size_t stride)
+{
+    const struct conv_plan *p = &j->plan;
+    struct conv_rows in = conv_unit_input(p, u);
+    int step = TILE_FLOATS / p->pitch > 1 ? TILE_FLOATS / p->pitch : 1;
+    int py = phase / p->phases, px = phase % p->phases;
+
+    for (int r = first; r < last; r += step) {
+        int end = r + step < last ? r + step : last;
+        vector_ops()->correlate(channels, terms, w, taps, d + (r - first) * p->pitch, tile, (ptrdiff_t)stride, (size_t)((end - r) * p->pitch));
+        for (int k = 0; k < channels; ++k) {
+            for (int row = r; row < end; ++row) {
+                int image = p->images > 1 ? row / p->image_rows : 0;
+                int y = (p->images > 1 ? row % p->image_rows : row) * p->stride + py - p->pad;
+                if (y < in.y0 || y >= in.y1) continue;
+                float *out = j->input_delta + (((size_t)(u.image + image) * (size_t)p->c + (size_t)(c0 + k)) * (size_t)p->h + (size_t)y) * (size_t)p->w;
+                add_row(p, px, tile + (size_t)k * stride + (row - r) * p->pitch, out);
+            }
+        }
+    }
+}
+
+/* Blocks b0..b1-1 of channels of one group. */
+static void input_gradient(const struct backward_job *j, struct conv_unit u, struct conv_delta layout, int group, int b0, int b1, const float *d, int thread)
+{
+    const struct conv_plan *p = &j->plan;
+    int block = vector_ops()->rows, per_group = (p->cg + block - 1) / block;
+    struct conv_rows in = conv_unit_input(p, u);
+    int first = p->images > 1 ? 0 : (in.y0 + p->pad) / p->stride, last = p->images > 1 ? layout.last : (in.y1 - 1 + p->pad) / p->stride + 1;
+    size_t stride = (size_t)(p->pitch > TILE_FLOATS ? p->pitch : TILE_FLOATS) + 32;
+    float *tile = pool_scratch(thread, POOL_TILE, stride * (size_t)block);
+    const float *w = j->weights;
+    const int32_t *offsets = j->taps;
+    int ky[p->taps], kx[p->taps];
+
+    if (in.y1 <= in.y0) return;
+    for (int phase = 0; phase < p->phases * p->phases; ++phase) {
+        size_t terms = (size_t)p->ng * (size_t)conv_phase_taps(p, phase / p->phases, phase % p->phases, ky, kx), size = terms * (size_t)block;
+        for (int b = b0; b < b1; ++b) {
+            int channels = p->cg - b * block < block ? p->cg - b * block : block;
+            input_gradient_block(j, u, group * p->cg + b * block, channels, phase, first, last, terms,
+                                 w + (size_t)(group * per_group + b) * size, offsets, d + (first - layout.first) * p->pitch, tile, stride);
+        }
+        w += (size_t)(p->groups * per_group) * size;
+        offsets += terms;
+    }
+}
+
+/* The part of items of one group that task `task` of `tasks` does when all groups' items are shared out. */
+static void group_range(int groups_items, int per_group, int group, int task, int tasks, int *first, int *last)
+{
+    int a = (int)pool_first((size_t)groups_items, task, tasks) - group * per_group, b = (int)pool_first((size_t)groups_items, task + 1, tasks) - group * per_group;
+
+    *first = a < 0 ? 0 : a > per_group ? per_group : a;
+    *last = b < 0 ? 0 : b > per_group ? per_group : b;
+}
+
+static void backward_unit(const struct backward_job *j, int unit, int part, int parts, float *updates, int thread)
+{
+    const struct conv_plan *p = &j->plan;
+    struct conv_unit u = conv_plan_unit(p, unit);
+    struct conv_delta layout = conv_delta_layout(p, u);
+    size_t plane = (size_t)p->h * (size_t)p->w, dstride = conv_delta_stride(p);
+    int block = vector_ops()->rows, blocks = (p->cg + block - 1) / block;
+    float *xbuffer = p->direct ? NULL : pool_scratch(thread, POOL_INPUT, conv_input_stride(p) * (size_t)p->cg);
+    float *dbuffer = p->direct ? NULL : pool_scratch(thread, POOL_DELTA, dstride * (size_t)p->ng);
+
+    for (int g = 0; g < p->groups; ++g) {
+        int f0, f1, b0, b1;
+        group_range(p->n, p->ng, g, part, parts, &f0, &f1);
+        group_range(p->groups * blocks, blocks, g, part, parts, &b0, &b1);
+        if (f0 >= f1 && b0 >= b1) continue;
+        const float *x = xbuffer, *d = dbuffer;
+        if (p->direct) {
+            x = j->input + ((size_t)u.image * (size_t)p->c + (size_t)(g * p->cg)) * plane + (size_t)(u.y0 * p->w);
+            d = j->l->delta + ((size_t)u.image * (size_t)p->n + (size_t)(g * p->ng)) * plane + (size_t)(u.y0 * p->w);
+        } else {
+            if (f0 < f1) conv_pack_input(p, u, g, j->input, xbuffer);
+            conv_pack_delta(p, u, layout, g, j->l->delta, dbuffer);
+            d += layout.origin;
+        }
+        int ahead = p->images > 1 || p->direct ? 0 : u.y0 - layout.first;
+        if (f0 < f1) weight_gradient(j, u, g, f0, f1, x, d + ahead * p->pitch, dstride, updates);
+        if (j->input_delta && b0 < b1) input_gradient(j, u, layout, g, b0, b1, d, thread);
+    }
+}
+
+static void backward_task(void *arg, int task, int thread)
+{
+    const struct backward_job *j = arg;
+    const struct conv_plan *p = &j->plan;
+
+    if (p->by_channel) {
+        for (int unit = 0; unit < p->units; ++unit) backward_unit(j, unit, task, p->tasks, j->updates, thread);
+    } else {
+        float *updates = j->updates + (size_t)task * j->nweights;
+        int last = (int)pool_first((size_t)p->units, task + 1, p->tasks);
+        memset(updates, 0, j->nweights * sizeof *updates);
+        for (int unit = (int)pool_first((size_t)p->units, task, p->tasks); unit < last; ++unit) backward_unit(j, unit, 0, 1, updates, thread);
+    }
+}
+
+static void reduce_task(void *arg, int task, int thread)
+{
+    const struct backward_job *j = arg;
+    int tasks = j->plan.tasks;
+    size_t first = pool_first(j->nweights, task, tasks), n = pool_first(j->nweights, task + 1, tasks) - first;
+
+    (void)thread;
+    for (int t = 1; t < tasks; ++t) vector_ops()->add(n, 1, j->updates + (size_t)t * j->nweights + first, j->updates + first);
+    vector_ops()->add(n, 1, j->updates + first, j->l->weight_updates + first);
+}
+
+/* Offsets of the delta's terms: phases one after the other, per phase (ng, taps). */
+static void delta_offsets(const struct conv_plan *p, size_t stride, int32_t *offsets)
+{
+    int ky[p->taps], kx[p->taps];
+
+    for (int phase = 0; phase < p->phases * p->phases; ++phase) {
+        int taps = conv_phase_taps(p, phase / p->phases, phase % p->phases, ky, kx);
+        for (int f = 0; f < p->ng; ++f) {
+            for (int t = 0; t < taps; ++t) *offsets++ = (int32_t)((ptrdiff_t)((size_t)f * stride) - (ky[t] / p->stride * p->pitch + kx[t] / p->stride));
+        }
+    }
+}
+
+void backward_convolutional_layer(layer l, network net)
+{
+    struct backward_job j = {.plan = conv_plan_make(&l, true), .l = &l, .input = net.input, .input_delta = net.delta};
+    struct conv_plan *p = &j.plan;
+    int rows = vector_ops()->rows;
+
+    if (l.binary || l.xnor) {
+        stock_layer_call("backward_convolutional_layer", l, net);
+        return;
+    }
+    batchnorm_backward_delta(l, net, l.activation, l.batch_normalize);
+    j.nweights = (size_t)p->n * (size_t)p->terms;
+    int32_t *offsets = pool_buffer(POOL_OFFSETS, ((size_t)p->terms + (size_t)(p->ng * p->taps)) * sizeof *offsets);
+    conv_input_offsets(p, offsets);
+    delta_offsets(p, conv_delta_stride(p), offsets + p->terms);
+    j.offsets = offsets;
+    j.taps = offsets + p->terms;
+    if (net.delta) {
+        float *weights = pool_buffer(POOL_WEIGHTS_BACK, conv_backward_weights_size(p, rows) * sizeof *weights);
+        conv_backward_weights(p, rows, l.weights, weights);
+        j.weights = weights;
+    }
+    j.updates = p->by_channel ? l.weight_updates : pool_buffer(POOL_COPY, (size_t)p->tasks * j.nweights * sizeof(float));
+    pool_run(p->tasks, backward_task, &j);
+    if (!p->by_channel) pool_run(p->tasks, reduce_task, &j);
+}

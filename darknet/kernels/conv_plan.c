@@ -1,0 +1,80 @@
+/* Cutting a convolution into units of work (conv_plan.h): how many images or rows go together, and whether threads share units or channels. */
+#include "conv_plan.h"
+
+#include "pool.h"
+
+static int at_least(int a, int b) { return a > b ? a : b; }
+static int at_most(int a, int b) { return a < b ? a : b; }
+static int ceiling(int a, int b) { return (a + b - 1) / b; }
+
+/* Small planes: enough images that the inner loops run over some hundred pixels, shared evenly by the threads. */
+static void plan_images(struct conv_plan *p, int threads)
+{
+    enum { PIXELS = 640 };
+    int share = at_least(1, p->batch / threads);
+    int wanted = at_most(share, ceiling(PIXELS, p->image_rows * p->pitch));
+
+    if (p->image_rows * p->pitch >= PIXELS || wanted < 2) return;
+    p->images = ceiling(share, ceiling(share, wanted));
+    p->direct = false;
+}
+
+/* Large planes: bands of rows whose packed input stays in the second-level cache, and enough of them for every thread. */
+static void plan_bands(struct conv_plan *p, int threads)
+{
+    enum { FLOATS = 96 * 1024, FEWEST_ROWS = 8 };
+    long row = (long)p->cg * p->phases * p->phases * p->pitch;
+    int rows = at_least(FEWEST_ROWS, (int)(FLOATS / row));
+
+    if (p->batch < threads) rows = at_most(rows, at_least(FEWEST_ROWS, ceiling(p->oh * p->batch, threads)));
+    p->bands = ceiling(p->oh, at_most(rows, p->oh));
+    p->band = ceiling(p->oh, p->bands);
+    p->bands = ceiling(p->oh, p->band);
+}
+
+struct conv_plan conv_plan_make(const layer *l, bool backward)
+{
+    enum { MANY_WEIGHTS = 512 * 1024 };   /* partial sums per thread would not pay */
+    int threads = pool_threads();
+    struct conv_plan p = {
+        .batch = l->batch, .c = l->c, .h = l->h, .w = l->w, .n = l->n, .oh = l->out_h, .ow = l->out_w, .size = l->size,
+        .stride = l->stride, .pad = l->pad, .groups = l->groups, .cg = l->c / l->groups, .ng = l->n / l->groups,
+        .taps = l->size * l->size, .images = 1, .bands = 1, .band = l->out_h,
+    };
+    /* the input gradient reads delta up to `reach` left of (above) column 0: zeros at the end of the row (image) before */
+    p.terms = p.cg * p.taps;
+    p.reach = (p.size - 1) / p.stride;
+    int gap = at_least(0, p.reach - p.pad / p.stride);
+    p.phases = at_most(p.size, p.stride);
+    p.direct = p.size == 1 && p.stride == 1 && p.pad == 0;
+    p.pitch = at_least(ceiling(p.w + p.pad, p.stride), p.ow + gap);
+    p.image_rows = at_least(ceiling(p.h + p.pad, p.stride), p.oh + gap);
+    plan_images(&p, threads);
+    if (p.images == 1) plan_bands(&p, threads);
+    p.units = p.images > 1 ? ceiling(p.batch, p.images) : p.batch * p.bands;
+    p.by_channel = threads > 1 && (p.units < threads || (backward && (long)p.n * p.terms > MANY_WEIGHTS));
+    p.tasks = p.by_channel ? threads : at_most(threads, p.units);
+    return p;
+}
+
+struct conv_unit conv_plan_unit(const struct conv_plan *p, int unit)
+{
+    struct conv_unit u = {.images = 1, .y0 = 0, .y1 = p->oh};
+
+    if (p->images > 1) {
+        u.image = unit * p->images;
+        u.images = at_most(p->images, p->batch - u.image);
+    } else {
+        u.image = unit / p->bands;
+        u.y0 = unit % p->bands * p->band;
+        u.y1 = at_most(p->oh, u.y0 + p->band);
+    }
+    return u;
+}
+
+struct conv_rows conv_unit_input(const struct conv_plan *p, struct conv_unit u)
+{
+    struct conv_rows in = {at_most(p->h, u.y0 * p->stride), u.y1 == p->oh ? p->h : at_most(p->h, u.y1 * p->stride)};
+
+    return in;
+}

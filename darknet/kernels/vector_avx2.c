@@ -1,0 +1,50 @@
+/* The inner loops for AVX2 with FMA (vector.h): 8 lanes, 16 registers: tiles of 4 rows by 3 vectors. */
+#include "vector.h"
+
+#if defined(__x86_64__)
+#pragma GCC optimize("O3")
+#ifdef __clang__
+#pragma clang attribute push(__attribute__((target("avx2,fma"))), apply_to = function)
+#else
+#pragma GCC target("avx2,fma")
+#endif
+#include <immintrin.h>
+
+typedef __m256 vf;
+#define LANES 8
+#define ROWS 4
+#define TILE 12   /* accumulators */
+#define WIDEST 8  /* vectors of a row at most */
+#define TABLE vector_avx2
+#define TABLE_NAME "avx2"
+#define INLINE static inline __attribute__((always_inline))
+
+INLINE vf v_load(const float *p) { return _mm256_loadu_ps(p); }
+INLINE vf v_load_part(const float *p, size_t n)
+{
+    __m256i lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+    return _mm256_maskload_ps(p, _mm256_cmpgt_epi32(_mm256_set1_epi32((int)n), lane));
+}
+INLINE void v_store(float *p, vf a) { _mm256_storeu_ps(p, a); }
+INLINE vf v_set(float a) { return _mm256_set1_ps(a); }
+INLINE vf v_fma(vf a, vf b, vf c) { return _mm256_fmadd_ps(a, b, c); }
+INLINE vf v_max(vf a, vf b) { return _mm256_max_ps(a, b); }
+INLINE vf v_min(vf a, vf b) { return _mm256_min_ps(a, b); }
+INLINE float v_sum(vf a)
+{
+    __m128 s = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
+    s = _mm_add_ps(s, _mm_movehl_ps(s, s));
+    return _mm_cvtss_f32(_mm_add_ss(s, _mm_shuffle_ps(s, s, 1)));
+}
+INLINE vf v_positive(vf a, vf yes, vf no) { return _mm256_blendv_ps(no, yes, _mm256_cmp_ps(a, _mm256_setzero_ps(), _CMP_GT_OQ)); }
+INLINE vf v_power2(vf a) { return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtps_epi32(_mm256_add_ps(a, _mm256_set1_ps(127))), 23)); }
+INLINE vf v_round(vf a) { return _mm256_round_ps(a, 0); }
+INLINE vf v_keep(vf a) { __asm__("" : "+x"(a)); return a; }   /* loaded once, not again at each use */
+
+#include "vector_loops.h"
+#ifdef __clang__
+#pragma clang attribute pop
+#endif
+#else
+typedef int vector_avx2_is_for_x86;
+#endif
