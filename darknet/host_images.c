@@ -26,12 +26,3 @@ void host_images_close(struct host_images *s)
     image_source_close(&s->source);
     memset(s, 0, sizeof *s);
 }
-
-enum prune_code host_images_count(const struct prune_host_net *n, const struct prune_image_set *set, size_t *count, struct prune_status *st)
-{
-    struct image_source source = {0};
-    enum prune_code rc = image_source_open(&source, set, n->open.net, st);
-    if (!rc) *count = source.images.count;
-    image_source_close(&source);
-    return rc;
-}

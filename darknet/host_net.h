@@ -37,8 +37,6 @@ struct host_images {
 /* training: permuted and augmented; else in list order as they are. */
 enum prune_code host_images_open(struct host_images *s, const struct prune_host_net *n, const struct prune_image_set *set, bool training, struct prune_status *st);
 void host_images_close(struct host_images *s);   /* accepts a zeroed one */
-/* How many images a set has. */
-enum prune_code host_images_count(const struct prune_host_net *n, const struct prune_image_set *set, size_t *count, struct prune_status *st);
 
 /* See plugin/host.h. */
 enum prune_code host_score(struct prune_host_net *n, const struct prune_image_set *set, size_t minibatch, unsigned signals, prune_sink sink, void *user, struct prune_status *st);

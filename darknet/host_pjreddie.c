@@ -120,12 +120,12 @@ static enum prune_code host_train_start(struct prune_host_net *n, const struct p
     if (signals && !gates) return prune_fail(st, "gate gradients wanted, but no gates are attached to '%s'", n->open.cfg.path);
     host_train_stop(n);
     use_context(n);
-    enum prune_code rc = host_images_count(n, set, &n->train_images, st);
-    if (!rc && gates) rc = gate_collect(gates, sink ? signals : 0, (size_t)n->batch, st);
+    enum prune_code rc = gates ? gate_collect(gates, sink ? signals : 0, (size_t)n->batch, st) : PRUNE_OK;
     if (rc) return rc;
     struct trainer_options options = {.set = *set, .seed = n->seed, .threads = n->threads, .multi_scale = true};
     rc = trainer_open(&n->trainer, n->open.net, &options, st);
     if (rc) return rc;
+    n->train_images = trainer_images(n->trainer);
     n->hook = (struct train_hook){.gates = gates, .signals = signals, .sink = sink, .user = user};
     if (sink) {
         struct trainer_hook hook = train_hook_interface(&n->hook);
