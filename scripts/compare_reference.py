@@ -32,11 +32,20 @@ def spearman(a, b):
 def main(scores_path, reference_path):
     reference = list(csv.DictReader(open(reference_path)))
     scores = {(int(r["layer"]), int(r["channel"])): r for r in csv.DictReader(open(scores_path))}
-    missing = [r for r in reference if (int(r["layer"]), int(r["channel"])) not in scores]
-    if missing:
-        print(f"{len(missing)} of {len(reference)} reference units are not in {scores_path}: first {missing[0]}")
+    blocks = {int(r["layer"]) for r in reference if r["layer"] != "all"}
+
+    def find(row):
+        """Reference rows name a layer, or "all" for channel j of a residual stream: ours is then listed under its first member."""
+        channel = int(row["channel"])
+        if row["layer"] != "all":
+            return scores.get((int(row["layer"]), channel))
+        layers = [layer for layer, c in scores if c == channel and layer > 0 and layer not in blocks]
+        return scores[min(layers), channel] if layers else None
+
+    ours = [find(r) for r in reference]
+    if None in ours:
+        print(f"{ours.count(None)} of {len(reference)} reference units are not in {scores_path}: first {reference[ours.index(None)]}")
         return 1
-    ours = [scores[int(r["layer"]), int(r["channel"])] for r in reference]
     kinds = np.array([r["kind"] for r in reference])
     oracle = np.array([float(r["oracle"]) for r in reference])
     bad = False

@@ -12,8 +12,8 @@ step "build"
 make --no-print-directory -s -j"$(nproc)" BIN="$bin" "$bin/darknet" "$bin/render-data"
 mkdir -p "$out"
 
-step "render 4000 training and 1000 validation images of 8 shapes"
-"$bin/render-data" classify "$out" -images 4000 -valid 1000 -seed 1
+step "render 6000 training and 1000 validation images of 8 shapes"
+"$bin/render-data" classify "$out" -images 6000 -valid 1000 -seed 1
 data=$out/shapes.data cfg=cfg/resnet-shapes.cfg weights=$out/backup/resnet-shapes_final.weights
 
 step "train $cfg: darknet classifier train $data $cfg"
@@ -22,8 +22,8 @@ rm -f "$weights"
 grep -aE '^ *[0-9]+[,:]' "$out/train.log" | tail -n 1
 if [ ! -f "$weights" ]; then weights=$(find "$out/backup" -name 'resnet-shapes*.weights' -newer "$data" | sort | tail -n 1); fi
 
-step "prune to half the multiply-adds: darknet prune run $data $cfg $weights -macs 0.5"
-"$bin/darknet" prune run "$data" "$cfg" "$weights" -macs 0.5 -finetune 4 -lr 0.01 -seed 1 -out "$out/pruned"
+step "prune to half the multiply-adds: darknet prune run $data $cfg $weights -macs 0.5 -total 6"
+"$bin/darknet" prune run "$data" "$cfg" "$weights" -macs 0.5 -total 6 -seed 1 -out "$out/pruned"
 
 image=$(sed -n 1p "$out/valid.txt")
 step "the installed Darknet runs the result: /usr/bin/darknet classifier predict on $image"

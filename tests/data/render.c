@@ -189,10 +189,10 @@ static size_t draw_classify(struct canvas *c, struct prune_random *r, uint64_t o
     s.y = half + prune_random_range(r, -1, 1) * (half - s.radius * .85);
     s.angle = prune_random_range(r, 0, 2 * PI);
     s.aspect = prune_random_range(r, .75, 1.33);
-    s.paint = random_paint(r, ground, .3, s.radius);
-    draw_shape(c, &s, prune_random_range(r, .75, 1));
-    if (prune_random_below(r, 3) == 0) draw_line(c, r, c->size / 32.0, .8);
-    add_noise(c, r, prune_random_range(r, .02, .1));
+    s.paint = random_paint(r, ground, .2, s.radius);
+    draw_shape(c, &s, prune_random_range(r, .7, 1));
+    if (prune_random_below(r, 2) == 0) draw_line(c, r, c->size / 32.0, .8);
+    add_noise(c, r, prune_random_range(r, .02, .14));
     return s.kind;
 }
 
