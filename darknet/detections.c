@@ -28,12 +28,6 @@ bool is_detection_head(const layer *l)
     return l->type == YOLO || l->type == REGION || l->type == DETECTION;
 }
 
-int detector_classes(const network *net)
-{
-    for (int i = 0; i < net->n; ++i) if (is_detection_head(&net->layers[i])) return net->layers[i].classes;
-    return 0;
-}
-
 /* The part of the network input that the image covers, in pixels: whole pixels, rounded down, as the letterboxing loader draws it. */
 static void covered(const struct framing *f, int *w, int *h)
 {
@@ -50,14 +44,6 @@ box framing_to_image(const struct framing *f, box b)
     covered(f, &w, &h);
     float part_w = (float)w / (float)f->net_w, part_h = (float)h / (float)f->net_h;
     return (box){(b.x - (1 - part_w) / 2) / part_w, (b.y - (1 - part_h) / 2) / part_h, b.w / part_w, b.h / part_h};
-}
-
-box framing_to_net(const struct framing *f, box b)
-{
-    int w, h;
-    covered(f, &w, &h);
-    float part_w = (float)w / (float)f->net_w, part_h = (float)h / (float)f->net_h;
-    return (box){b.x * part_w + (1 - part_w) / 2, b.y * part_h + (1 - part_h) / 2, b.w * part_w, b.h * part_h};
 }
 
 /* x and y are logistic already, w and h are logarithms of multiples of the anchor. */

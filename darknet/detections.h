@@ -15,14 +15,11 @@ void found_list_free(struct found_list *l);
 
 /* True for yolo, region and detection layers. */
 bool is_detection_head(const layer *l);
-/* Classes of the network's detection heads, 0 for a network without one. */
-int detector_classes(const network *net);
 
 /* How images became network input: stretched (letterbox 0) or scaled to fit with borders. */
 struct framing { int image_w, image_h, net_w, net_h, letterbox; };
-/* From network input fractions to image fractions and back. Identity when stretched. */
+/* From fractions of the network input to fractions of the image. Identity when stretched. */
 box framing_to_image(const struct framing *f, box b);
-box framing_to_net(const struct framing *f, box b);
 
 /* Appends the boxes with a score above threshold of all heads for image b of the batch that net has just run forward. Not suppressed.
  * Fails only for lack of memory. */

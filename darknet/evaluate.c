@@ -17,8 +17,7 @@ enum { OVERLAPS = 10, TOP = 5 };
 /* A pass over the images of a set. */
 struct walk {
     network *net;
-    struct data_file data;
-    struct string_list images, names;
+    struct image_source source;
     struct loader *loader;
     size_t count;       /* images */
     int batch, classes, letterbox;
@@ -26,54 +25,33 @@ struct walk {
     double *loss;       /* (B): each image's, NaN where a head has none */
     double seconds;
 };
-/* One batch after its forward pass: n images from ordinal `first`; y (n, C) one-hot for a classifier. */
-struct batch { size_t first, n; const float *y; const int (*sizes)[2]; };
+/* One batch after its forward pass: n images from ordinal `first`; y (n, truths): one-hot classes, or boxes as the heads want them. */
+struct batch { size_t first, n; float *y; const int (*sizes)[2]; };
 typedef enum prune_code visitor(void *user, const struct walk *w, const struct batch *b, struct prune_status *st);
 
 static void walk_close(struct walk *w)
 {
     loader_close(w->loader);
     free(w->loss);
-    string_list_free(&w->names);
-    string_list_free(&w->images);
-    data_file_free(&w->data);
+    image_source_close(&w->source);
 }
 
-static enum prune_code read_lists(struct walk *w, const struct prune_image_set *set, struct prune_status *st)
+/* with_truths false: label files of a detector are not read. */
+static enum prune_code walk_open(struct walk *w, network *net, const struct prune_image_set *set, int threads, bool with_truths, struct prune_status *st)
 {
-    enum prune_code code = data_file_read(&w->data, set->data_path, st);
+    *w = (struct walk){.net = net, .batch = net->batch, .letterbox = set->letterbox, .detector = network_detector_head(net) != NULL};
+    enum prune_code code = image_source_open(&w->source, set, net, st);
     if (code) return code;
-    const char *role = set->role == PRUNE_DATA_TRAIN ? "train" : "valid";
-    const char *list = set->list ? set->list : set->role == PRUNE_DATA_TRAIN ? w->data.train : w->data.valid;
-    if (!list) return prune_fail(st, "no list of images: '%s' has no '%s='; add it or name a list", set->data_path, role);
-    if (w->data.classes != w->classes)
-        return prune_fail(st, "'%s' says classes=%d, the network has %d: use the data file the network was trained with", set->data_path,
-                          w->data.classes, w->classes);
-    code = string_list_read(&w->images, list, "image list", st);
-    if (code || w->detector) return code;
-    const char *names = w->data.labels ? w->data.labels : w->data.names;
-    if (!names) return prune_fail(st, "no class names: '%s' has neither 'labels=' nor 'names='", set->data_path);
-    code = string_list_read(&w->names, names, "class names", st);
-    if (code) return code;
-    if (w->names.count < (size_t)w->classes)
-        return prune_fail(st, "'%s' names %zu classes, '%s' says classes=%d", names, w->names.count, set->data_path, w->classes);
-    w->names.count = (size_t)w->classes;
-    return PRUNE_OK;
-}
-
-static enum prune_code walk_open(struct walk *w, network *net, const struct prune_image_set *set, int threads, struct prune_status *st)
-{
-    *w = (struct walk){.net = net, .batch = net->batch, .letterbox = set->letterbox};
-    w->classes = detector_classes(net);
-    w->detector = w->classes > 0;
-    if (!w->detector) w->classes = get_network_output_layer(net).outputs;
-    enum prune_code code = read_lists(w, set, st);
-    if (code) return code;
-    w->count = set->limit && set->limit < w->images.count ? set->limit : w->images.count;
+    w->count = w->source.images.count;
+    w->classes = w->source.data.classes;
+    if (!w->detector && get_network_output_layer(net).outputs != w->classes)
+        return prune_fail(st, "the network's last layer has %d outputs for %d classes: a classifier's output is one value per class",
+                          get_network_output_layer(net).outputs, w->classes);
     w->loss = calloc((size_t)w->batch, sizeof *w->loss);
     if (!w->loss) return prune_fail_memory(st, (size_t)w->batch * sizeof *w->loss, "losses");
-    struct loader_options o = {.mode = w->detector ? LOAD_DETECTOR_PLAIN : LOAD_CLASSIFIER_PLAIN, .images = &w->images, .labels = &w->names,
-                               .augment = augmentation_of(net), .classes = w->classes, .max_boxes = 1, .letterbox = set->letterbox, .threads = threads};
+    struct loader_options o = image_source_options(&w->source, net, false, set->letterbox);
+    o.threads = threads;
+    if (w->detector && !with_truths) o.max_boxes = o.side = 0;
     return loader_open(&w->loader, &o, st);
 }
 
@@ -132,16 +110,12 @@ static enum prune_code walk_run(struct walk *w, visitor *visit, void *user, stru
 
 /* Classifiers */
 
-struct tally { double loss; size_t top1, top5; float *scores; };
+struct tally { double loss; size_t top1, top5; };
 
-/* Outputs of image b, (C); for a tree of classes the product of conditional probabilities at the leaves, in scratch. */
-static const float *class_scores(const struct walk *w, size_t b, float *scratch)
+/* Outputs of image b, (C). */
+static const float *class_scores(const struct walk *w, size_t b)
 {
-    const float *output = get_network_output_layer(w->net).output + b * (size_t)w->classes;
-    if (!w->net->hierarchy) return output;
-    memcpy(scratch, output, (size_t)w->classes * sizeof *scratch);
-    hierarchy_predictions(scratch, w->classes, w->net->hierarchy, 1, 1);
-    return scratch;
+    return get_network_output_layer(w->net).output + b * (size_t)w->classes;
 }
 
 static int class_of_row(const float *y, int classes)
@@ -167,7 +141,7 @@ static enum prune_code tally_batch(void *user, const struct walk *w, const struc
     (void)st;
     struct tally *t = user;
     for (size_t i = 0; i < b->n; ++i) {
-        int rank = rank_of(class_scores(w, i, t->scores), w->classes, class_of_row(b->y + i * (size_t)w->classes, w->classes));
+        int rank = rank_of(class_scores(w, i), w->classes, class_of_row(b->y + i * (size_t)w->classes, w->classes));
         t->top1 += rank == 0;
         t->top5 += rank < TOP && rank < w->classes;
         t->loss += w->loss[i];
@@ -177,10 +151,8 @@ static enum prune_code tally_batch(void *user, const struct walk *w, const struc
 
 static enum prune_code evaluate_classifier(struct walk *w, struct prune_evaluation *out, struct prune_status *st)
 {
-    struct tally t = {.scores = malloc((size_t)w->classes * sizeof *t.scores)};
-    if (!t.scores) return prune_fail_memory(st, (size_t)w->classes * sizeof *t.scores, "class scores");
+    struct tally t = {0};
     enum prune_code code = walk_run(w, tally_batch, &t, st);
-    free(t.scores);
     if (code) return code;
     double images = (double)w->count;
     *out = (struct prune_evaluation){.images = w->count, .loss = t.loss / images, .top1 = (double)t.top1 / images, .top5 = (double)t.top5 / images,
@@ -190,7 +162,7 @@ static enum prune_code evaluate_classifier(struct walk *w, struct prune_evaluati
 
 /* Detectors */
 
-struct gathered { struct found_list found; struct true_box *truths; size_t truth_count, truth_capacity; double loss; float *truth; };
+struct gathered { struct found_list found; struct true_box *truths; size_t truth_count, truth_capacity; double loss; };
 
 static struct framing framing_of(const struct walk *w, const int size[2])
 {
@@ -199,8 +171,8 @@ static struct framing framing_of(const struct walk *w, const int size[2])
 
 static enum prune_code gather_truths(struct gathered *g, const struct walk *w, size_t image, struct prune_status *st)
 {
-    char *path = label_path(w->images.items[image]);
-    if (!path) return prune_fail_memory(st, strlen(w->images.items[image]) + 1, "a label path");
+    char *path = label_path(w->source.images.items[image]);
+    if (!path) return prune_fail_memory(st, strlen(w->source.images.items[image]) + 1, "a label path");
     box_label *boxes = NULL;
     int n = 0;
     enum prune_code code = labels_read(path, w->classes, &boxes, &n, st);
@@ -220,18 +192,6 @@ static enum prune_code gather_truths(struct gathered *g, const struct walk *w, s
         g->truths[g->truth_count++] = (struct true_box){{boxes[i].x, boxes[i].y, boxes[i].w, boxes[i].h}, boxes[i].id, image};
     free(boxes);
     return PRUNE_OK;
-}
-
-/* The truths of one image as the heads read them: x y w h class in fractions of the network input, as many as fit, ended by x = 0. */
-static void lay_out_truths(const struct walk *w, const struct framing *f, const struct true_box *truths, size_t n, float *row)
-{
-    size_t room = (size_t)w->net->truths / 5, put = 0;
-    memset(row, 0, (size_t)w->net->truths * sizeof *row);
-    for (size_t i = 0; i < n && put < room; ++i) {
-        box b = framing_to_net(f, truths[i].where);
-        if (b.x <= 0 || b.w <= 0 || b.h <= 0) continue;   /* x = 0 would hide the rest */
-        memcpy(row + 5 * put++, (float[]){b.x, b.y, b.w, b.h, (float)truths[i].class_id}, 5 * sizeof *row);
-    }
 }
 
 /* Runs the heads once more on the inputs they just had, in training mode: the loss of the network in inference mode. */
@@ -257,15 +217,14 @@ static enum prune_code gather_batch(void *user, const struct walk *w, const stru
     struct gathered *g = user;
     for (size_t i = 0; i < b->n; ++i) {
         struct framing f = framing_of(w, b->sizes[i]);
-        size_t box_start = g->found.count, truth_start = g->truth_count;
+        size_t box_start = g->found.count;
         enum prune_code code = detections_decode(w->net, (int)i, &f, b->first + i, SCORE_THRESHOLD, &g->found, st);
         if (code) return code;
         detections_suppress(&g->found, box_start, MAX_OVERLAP);
         code = gather_truths(g, w, b->first + i, st);
         if (code) return code;
-        lay_out_truths(w, &f, g->truths + truth_start, g->truth_count - truth_start, g->truth + i * (size_t)w->net->truths);
     }
-    losses_of_heads(w, g->truth);
+    losses_of_heads(w, b->y);
     for (size_t i = 0; i < b->n; ++i) g->loss += w->loss[i];
     return PRUNE_OK;
 }
@@ -305,21 +264,18 @@ static enum prune_code score_detections(struct gathered *g, const struct walk *w
 
 static enum prune_code evaluate_detector(struct walk *w, struct prune_evaluation *out, struct prune_status *st)
 {
-    size_t truth_bytes = (size_t)w->batch * (size_t)w->net->truths * sizeof(float);
-    struct gathered g = {.truth = malloc(truth_bytes)};
-    if (!g.truth) return prune_fail_memory(st, truth_bytes, "truths");
+    struct gathered g = {0};
     enum prune_code code = walk_run(w, gather_batch, &g, st);
     if (code == PRUNE_OK) code = score_detections(&g, w, out, st);
     found_list_free(&g.found);
     free(g.truths);
-    free(g.truth);
     return code;
 }
 
 enum prune_code evaluate_network(network *net, const struct prune_image_set *set, int threads, struct prune_evaluation *out, struct prune_status *st)
 {
     struct walk w;
-    enum prune_code code = walk_open(&w, net, set, threads, st);
+    enum prune_code code = walk_open(&w, net, set, threads, true, st);
     if (code == PRUNE_OK) code = w.detector ? evaluate_detector(&w, out, st) : evaluate_classifier(&w, out, st);
     walk_close(&w);
     return code;
@@ -327,7 +283,7 @@ enum prune_code evaluate_network(network *net, const struct prune_image_set *set
 
 /* Predictions as text */
 
-struct report { struct prune_writer *writer; struct found_list found; float *scores; };
+struct report { struct prune_writer *writer; struct found_list found; };
 
 static enum prune_code put_line(struct prune_writer *writer, char *line, struct prune_status *st)
 {
@@ -342,9 +298,9 @@ static enum prune_code write_classes(void *user, const struct walk *w, const str
     struct report *r = user;
     enum prune_code code = PRUNE_OK;
     for (size_t i = 0; code == PRUNE_OK && i < b->n; ++i) {
-        const float *scores = class_scores(w, i, r->scores);
+        const float *scores = class_scores(w, i);
         int id = class_of_row(scores, w->classes);
-        code = put_line(r->writer, prune_format("%s\t%d\t%d\t%.9g\n", w->images.items[b->first + i], class_of_row(b->y + i * (size_t)w->classes, w->classes),
+        code = put_line(r->writer, prune_format("%s\t%d\t%d\t%.9g\n", w->source.images.items[b->first + i], class_of_row(b->y + i * (size_t)w->classes, w->classes),
                                                 id, (double)scores[id]), st);
     }
     return code;
@@ -362,7 +318,7 @@ static enum prune_code write_boxes(void *user, const struct walk *w, const struc
         detections_suppress(&r->found, 0, MAX_OVERLAP);
         for (size_t k = 0; code == PRUNE_OK && k < r->found.count; ++k) {
             const struct found_box *d = &r->found.items[k];
-            code = put_line(r->writer, prune_format("%s\t%d\t%.9g\t%.9g\t%.9g\t%.9g\t%.9g\n", w->images.items[d->image], d->class_id, (double)d->score,
+            code = put_line(r->writer, prune_format("%s\t%d\t%.9g\t%.9g\t%.9g\t%.9g\t%.9g\n", w->source.images.items[d->image], d->class_id, (double)d->score,
                                                     (double)d->where.x, (double)d->where.y, (double)d->where.w, (double)d->where.h), st);
         }
     }
@@ -371,8 +327,7 @@ static enum prune_code write_boxes(void *user, const struct walk *w, const struc
 
 static enum prune_code write_all(struct walk *w, const char *path, struct prune_status *st)
 {
-    struct report r = {.scores = malloc((size_t)w->classes * sizeof *r.scores)};
-    if (!r.scores) return prune_fail_memory(st, (size_t)w->classes * sizeof *r.scores, "class scores");
+    struct report r = {0};
     enum prune_code code = prune_writer_open(&r.writer, path, st);
     if (code == PRUNE_OK) {
         const char *header = w->detector ? "image\tclass\tscore\tx\ty\tw\th\n" : "image\tclass\tpredicted\tprobability\n";
@@ -382,7 +337,6 @@ static enum prune_code write_all(struct walk *w, const char *path, struct prune_
         else prune_writer_abort(r.writer);
     }
     found_list_free(&r.found);
-    free(r.scores);
     return code;
 }
 
@@ -390,7 +344,7 @@ enum prune_code evaluate_write_predictions(network *net, const struct prune_imag
 {
     if (!path) return PRUNE_OK;
     struct walk w;
-    enum prune_code code = walk_open(&w, net, set, threads, st);
+    enum prune_code code = walk_open(&w, net, set, threads, false, st);
     if (code == PRUNE_OK) code = write_all(&w, path, st);
     walk_close(&w);
     return code;
