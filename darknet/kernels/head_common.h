@@ -1,24 +1,10 @@
-/* What the heads (softmax, logistic, cost, yolo) share: the stock function behind an override, and the pieces of their losses.
+/* What the heads (softmax, logistic, cost, yolo) share: the pieces of their losses.
  * A head's loss here is the function of its PRE-ACTIVATIONS whose negative gradient its delta is, in double, per image; the cost that
  * Darknet prints is another number (docs/evaluation.md). */
 #ifndef DARKNET_KERNELS_HEAD_COMMON_H
 #define DARKNET_KERNELS_HEAD_COMMON_H
 
-#include <darknet.h>
-#include <dlfcn.h>
 #include <math.h>
-#include <string.h>
-
-typedef void (*layer_function)(layer l, network net);
-
-/* The library's own function of a name that the executable defines as well. */
-static inline layer_function stock_layer_function(const char *name)
-{
-    void *address = dlsym(RTLD_NEXT, name);
-    layer_function f = NULL;
-    memcpy(&f, &address, sizeof f);
-    return f;
-}
 
 /* log(1 + exp(x)) without overflow; NaN stays NaN. */
 static inline double softplus(double x)

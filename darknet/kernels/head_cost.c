@@ -2,6 +2,7 @@
  * descends scale * (t - x), the gradient of half of it; the loss here is what is descended, times the layer's scale.
  * type=smooth is put right: where |t - x| >= 1 the library's delta has the wrong sign and drives the output away from the truth. */
 #include "head_common.h"
+#include "stock.h"
 #include "../context.h"
 
 void forward_cost_layer(layer l, network net);
@@ -27,7 +28,7 @@ void forward_cost_layer(layer l, network net)
                 if (l.cost_type != MASKED || t[i] != SECRET_NUM) sum += element_loss(l.cost_type, (double)t[i] - x[i]);
             loss[b] += l.scale * sum;
         }
-    stock_layer_function("forward_cost_layer")(l, net);
+    stock_layer_call("forward_cost_layer", l, net);
     if (l.cost_type == SMOOTH && net.truth)
         for (int i = 0; i < l.batch * l.inputs; ++i) l.delta[i] = fminf(fmaxf(net.truth[i] - net.input[i], -1), 1);
 }

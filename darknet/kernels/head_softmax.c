@@ -2,6 +2,7 @@
  * The loss is taken from the pre-activations in double, where -log of a float probability would be infinite for a hopeless image.
  * At a temperature T the library's delta is t - p without the factor 1/T, which is the gradient of T times the cross-entropy. */
 #include "head_common.h"
+#include "stock.h"
 #include "../context.h"
 
 void forward_softmax_layer(layer l, network net);
@@ -40,7 +41,7 @@ void forward_softmax_layer(layer l, network net)
     if (loss && net.truth && !l.noloss)
         for (int b = 0; b < l.batch; ++b)
             loss[b] += softmax_loss(&l, net.input + (size_t)b * (size_t)l.inputs, net.truth + (size_t)b * (size_t)l.inputs);
-    stock_layer_function("forward_softmax_layer")(l, net);
+    stock_layer_call("forward_softmax_layer", l, net);
 }
 
 void forward_logistic_layer(layer l, network net)
@@ -52,5 +53,5 @@ void forward_logistic_layer(layer l, network net)
                 size_t at = (size_t)b * (size_t)l.inputs + (size_t)i;
                 loss[b] += logistic_loss(net.input[at], net.truth[at]);
             }
-    stock_layer_function("forward_logistic_layer")(l, net);
+    stock_layer_call("forward_logistic_layer", l, net);
 }

@@ -8,7 +8,9 @@
 #include "pool.h"
 #include "../context.h"
 
+#include <darknet.h>
 #include <stdio.h>
+#include <string.h>
 
 enum { TRUTH = 5, IMAGES_AT_ONCE = 64 };
 

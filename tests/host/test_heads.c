@@ -5,9 +5,10 @@
 #include <cmocka.h>
 
 #include "../../darknet/context.h"
-#include "../../darknet/kernels/head_common.h"
+#include "../../darknet/kernels/stock.h"
 #include "../../plugin/base/random.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <unistd.h>
 
@@ -29,8 +30,15 @@ static void assert_near(double a, double b, double tolerance)
     if (!(fabs(a - b) <= tolerance)) fail_msg("%.9g is not %.9g", a, b);
 }
 
+typedef void layer_function(layer l, network net);
+
+static void stock_yolo(layer l, network net)
+{
+    stock_layer_call("forward_yolo_layer", l, net);
+}
+
 /* Runs f with stdout in a file and returns what it printed, at most size - 1 bytes. */
-static void run_captured(layer_function f, layer l, network net, char *text, size_t size)
+static void run_captured(layer_function *f, layer l, network net, char *text, size_t size)
 {
     fflush(stdout);
     FILE *file = tmpfile();
@@ -127,7 +135,7 @@ static void compare_yolo(int *mask, float ignore, float positive, int *map)
     float *output = malloc(bytes), *delta = malloc(bytes), cost = *c->l.cost;
     memcpy(output, c->l.output, bytes);
     memcpy(delta, c->l.delta, bytes);
-    run_captured(stock_layer_function("forward_yolo_layer"), c->l, c->net, theirs, sizeof theirs);
+    run_captured(stock_yolo, c->l, c->net, theirs, sizeof theirs);
     int trained = 0;
     for (int i = 0; i < BATCH * PER_IMAGE; ++i) {
         assert_near(output[i], c->l.output[i], 1e-6);
@@ -207,7 +215,7 @@ static void yolo_in_inference_gives_the_hosts_outputs_and_prints_nothing(void **
     assert_string_equal(text, "");
     memcpy(output, c->l.output, sizeof output);
     for (int i = 0; i < BATCH * PER_IMAGE; ++i) assert_true(c->l.delta[i] == 0);
-    stock_layer_function("forward_yolo_layer")(c->l, c->net);
+    stock_layer_call("forward_yolo_layer", c->l, c->net);
     for (int i = 0; i < BATCH * PER_IMAGE; ++i) assert_near(output[i], c->l.output[i], 1e-6);
     free_case(c);
 }
@@ -271,7 +279,7 @@ static void compare_softmax(int groups, float temperature, tree *hierarchy)
     memcpy(delta, l.delta, sizeof delta);
     double loss = 0, cost = *l.cost;
     for (int b = 0; b < BATCH; ++b) loss += loss_of_image(l, net, b);
-    stock_layer_function("forward_softmax_layer")(l, net);
+    stock_layer_call("forward_softmax_layer", l, net);
     assert_memory_equal(output, l.output, sizeof output);
     assert_memory_equal(delta, l.delta, sizeof delta);
     assert_near(loss / (double)temperature, cost, 1e-4);   /* one-hot: the descended loss is T times what Darknet prints */
