@@ -38,7 +38,7 @@ struct prune_net {
     int w, h, c, inputs;                 /* inputs = w*h*c unless the cfg says inputs= */
     int batch, subdivisions, time_steps; /* batch as in the cfg (before division by subdivisions) */
     bool adam;
-    enum prune_task task;                /* yolo/region/detection: detector; softmax/cost at the end: classifier */
+    enum prune_task task;                /* yolo/region/detection: detector; softmax or cost of a vector at the end: classifier */
     int classes;                         /* of the head, 0 if none */
     struct prune_layer *layers;
     size_t layer_count;
@@ -50,5 +50,9 @@ void prune_net_free(struct prune_net *net);
 /* Reads and checks in one go; on success *cfg and *net are both to be freed. */
 enum prune_code prune_net_read(struct prune_cfg *cfg, struct prune_net *net, const char *path, struct prune_status *st);
 double prune_bflops(uint64_t macs);
+
+/* What a host needs besides the cfg, to be asked before it sees the file: the files that tree= and map= name can be read (the host would
+ * exit), and its buffers for `batch` images per pass (0: the cfg's) fit this machine's memory and swap (it would crash). */
+enum prune_code prune_net_check_host(const struct prune_net *net, int batch, struct prune_status *st);
 
 #endif
