@@ -38,6 +38,7 @@ enum prune_code network_host_cfg(const struct open_network *n, int batch, char *
     size_t kept = 0;
     for (size_t i = 0; i < length; i++)
         if (text[i] != '\r') text[kept++] = text[i];
+    if (kept < length) text[kept] = '\0';
     *bytes = text;
     *size = kept;
     return PRUNE_OK;

@@ -1,12 +1,12 @@
 /* Gates: dE/dz against central differences of the loss the host descends, and z = 1 against no gate at all. Tolerance: 2% of the gradient or 0.1% of the
  * largest gradient of the network, whichever is larger (float forward passes). Step 0.01; relu and leaky have kinks, and a kink inside the step
- * is no error of the gradient: for them one of four steps down to 0.00005 must agree. At z = 0 every value sits on the kink, so shut
+ * is no error of the gradient: for them one of seven steps down to 0.00005 must agree. At z = 0 every value sits on the kink, so shut
  * gates are compared for smooth activations only. */
 #include "small_net.h"
 
 enum { BATCH = 6 };
-enum { STEPS_TRIED = 4 };
-static const double SMOOTH_STEPS[] = {1e-2}, KINKED_STEPS[STEPS_TRIED] = {2e-3, 5e-4, 1e-4, 5e-5};
+enum { STEPS_TRIED = 7 };
+static const double SMOOTH_STEPS[] = {1e-2}, KINKED_STEPS[STEPS_TRIED] = {4e-3, 2e-3, 1e-3, 5e-4, 2.5e-4, 1e-4, 5e-5};
 
 struct bench { network *net; struct gate_table *gates; size_t units; const double *steps; int step_count; };
 

@@ -1,0 +1,158 @@
+/* The training hook: what it delivers, and that training does not notice it: weights after 20 steps with the hook and without are the same bytes. */
+#include "training_fixture.h"
+
+#include <math.h>
+
+#include "../../darknet/host_pjreddie.h"
+#include "../../plugin/model/net_shape.h"
+#include "../../plugin/units/units.h"
+
+enum { BATCH = 4, SUBDIVISIONS = 2, STEPS_RUN = 20, MINIBATCHES = STEPS_RUN * SUBDIVISIONS };
+
+struct heard {
+    size_t minibatches, units;
+    double losses[MINIBATCHES], worst;   /* |mean of the image gradients - batch gradient| against the largest */
+    bool both, fail;
+};
+
+static enum prune_code listen(void *user, const struct prune_signals *s, struct prune_status *st)
+{
+    struct heard *h = user;
+    if (h->fail) return prune_fail(st, "the sink refuses");
+    assert_int_equal(s->minibatch, h->minibatches);
+    assert_int_equal(s->images, BATCH);
+    assert_int_equal(s->gate_batch.shape[0], s->units);
+    assert_int_equal(s->gate_batch.type, PRUNE_F64);
+    h->units = s->units;
+    h->losses[h->minibatches++] = s->loss;
+    const double *mean = s->gate_batch.data;
+    const float *images = s->gate_image.data;
+    assert_int_equal(images != NULL, h->both);
+    if (!images) return PRUNE_OK;
+    assert_int_equal(s->gate_image.shape[0], BATCH);
+    assert_int_equal(s->gate_image.shape[1], s->units);
+    assert_int_equal(s->gate_image.strides[0], s->units);
+    double top = 0, off = 0;
+    for (size_t u = 0; u < s->units; u++) {
+        double sum = 0;
+        for (size_t b = 0; b < BATCH; b++) sum += (double)images[b * s->units + u];
+        top = fmax(top, fabs(mean[u]));
+        off = fmax(off, fabs(sum / BATCH - mean[u]));
+    }
+    assert_true(top > 0);
+    h->worst = fmax(h->worst, off / top);
+    return PRUNE_OK;
+}
+
+static struct prune_host_net *open_net(const char *cfg)
+{
+    const struct prune_open_options o = {.threads = 2, .seed = 3, .quiet = true};
+    struct prune_host_net *net = NULL;
+    struct prune_status st = {0};
+    if (darknet_host()->open(NULL, cfg, NULL, &o, &net, &st)) fail_msg("%s", st.message);
+    return net;
+}
+
+static size_t attach_all(struct prune_host_net *net, const char *cfg_path)
+{
+    struct prune_cfg cfg;
+    struct prune_net shape;
+    struct prune_units units;
+    struct prune_status st = {0};
+    assert_int_equal(prune_net_read(&cfg, &shape, cfg_path, &st), PRUNE_OK);
+    assert_int_equal(prune_units_build(&units, &shape, &st), PRUNE_OK);
+    assert_true(units.site_count > 0);
+    if (darknet_host()->gates_attach(net, units.sites, units.site_count, units.count, &st)) fail_msg("%s", st.message);
+    size_t count = units.count;
+    prune_units_free(&units);
+    prune_net_free(&shape);
+    prune_cfg_free(&cfg);
+    return count;
+}
+
+/* Trains from scratch and saves; signals 0: no gates, no hook. */
+static void train(const char *cfg, const char *data, unsigned signals, struct heard *h, const char *weights)
+{
+    const struct prune_host *host = darknet_host();
+    const struct prune_image_set set = {.data_path = data, .role = PRUNE_DATA_TRAIN};
+    const struct prune_step_options o = {.rate = .05, .momentum = .9, .decay = 5e-4};
+    struct prune_status st = {0};
+    struct prune_host_net *net = open_net(cfg);
+    size_t units = signals ? attach_all(net, cfg) : 0;
+    if (host->train_start(net, &set, signals, signals ? listen : NULL, h, &st)) fail_msg("%s", st.message);
+    for (int i = 0; i < STEPS_RUN; i++) {
+        struct prune_step step;
+        if (host->train_step(net, &o, &step, &st)) fail_msg("%s", st.message);
+        assert_int_equal(step.images, BATCH * SUBDIVISIONS);
+        if (!signals) continue;
+        /* the loss of a step is the mean of what its minibatches told */
+        assert_true(fabs(step.loss - (h->losses[2 * i] + h->losses[2 * i + 1]) / 2) <= 1e-12 * fabs(step.loss));
+    }
+    if (signals) assert_int_equal(h->units, units);
+    assert_int_equal(host->save_weights(net, weights, &st), PRUNE_OK);
+    host->close(net);
+}
+
+static void assert_same_files(const char *a, const char *b)
+{
+    char *x = NULL, *y = NULL;
+    size_t n = 0, m = 0;
+    assert_int_equal(prune_read_file(a, &x, &n, NULL), PRUNE_OK);
+    assert_int_equal(prune_read_file(b, &y, &m, NULL), PRUNE_OK);
+    assert_int_equal(n, m);
+    assert_true(n > 1000);
+    assert_memory_equal(x, y, n);
+    free(x);
+    free(y);
+}
+
+static void the_hook_does_not_change_a_bit_of_training(void **state)
+{
+    (void)state;
+    const char *data = make_classifier_data(""), *cfg = make_classifier_cfg("hook.cfg", BATCH * SUBDIVISIONS, SUBDIVISIONS, .05, 1000);
+    char plain[256];
+    snprintf(plain, sizeof plain, "%s", at("plain.weights"));
+    train(cfg, data, 0, NULL, plain);
+    static const unsigned kinds[] = {PRUNE_SIGNAL_GATE_BATCH, PRUNE_SIGNAL_GATE_BATCH | PRUNE_SIGNAL_GATE_IMAGE};
+    for (int k = 0; k < 2; k++) {
+        struct heard h = {.both = k == 1};
+        char hooked[256];
+        snprintf(hooked, sizeof hooked, "%s", at("hooked.weights"));
+        train(cfg, data, kinds[k], &h, hooked);
+        assert_int_equal(h.minibatches, MINIBATCHES);
+        assert_true(h.worst <= 1e-6);
+        assert_same_files(plain, hooked);
+    }
+}
+
+static void a_sink_that_fails_stops_the_step(void **state)
+{
+    (void)state;
+    const struct prune_host *host = darknet_host();
+    const char *data = make_classifier_data(""), *cfg = make_classifier_cfg("hook.cfg", BATCH * SUBDIVISIONS, SUBDIVISIONS, .05, 1000);
+    const struct prune_image_set set = {.data_path = data, .role = PRUNE_DATA_TRAIN};
+    const struct prune_step_options o = {.rate = .05, .momentum = .9, .decay = 5e-4};
+    struct prune_status st = {0};
+    struct prune_step step;
+    struct heard h = {.fail = true};
+    struct prune_host_net *net = open_net(cfg);
+    assert_int_equal(host->train_start(net, &set, PRUNE_SIGNAL_GATE_BATCH, listen, &h, &st), PRUNE_FAILED);
+    assert_non_null(strstr(st.message, "no gates are attached"));
+    attach_all(net, cfg);
+    assert_int_equal(host->train_start(net, &set, PRUNE_SIGNAL_GATE_BATCH, listen, &h, &st), PRUNE_OK);
+    assert_int_equal(host->train_step(net, &o, &step, &st), PRUNE_FAILED);
+    assert_string_equal(st.message, "the sink refuses");
+    host->close(net);
+}
+
+static int setup(void **state) { (void)state; fixture_open(); return 0; }
+static int teardown(void **state) { (void)state; fixture_close(); return 0; }
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(the_hook_does_not_change_a_bit_of_training, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_sink_that_fails_stops_the_step, setup, teardown),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
