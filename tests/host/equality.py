@@ -55,17 +55,16 @@ def pair_paths(folder, cfg):
     return tuple(os.path.join(folder, base + e) for e in ("-pruned.cfg", "-pruned.weights", "-masked.weights", "-pruned.mask.json"))
 
 
-def compare_in_numpy(cfg, weights, folder, rng):
-    """Differences of (masked weights, shut gates) against the rewritten pair, in float64."""
+def compare_in_numpy(cfg, weights, folder, x):
+    """Differences of (masked weights, shut gates) against the rewritten pair on the images x; and the outputs with masked weights."""
     small_cfg, small, masked, mask = pair_paths(folder, cfg)
     facts = inspect(cfg)
-    x = rng.random((2,) + darknet_numpy.Net(cfg).input_shape)
     net, a = outputs_of(cfg, masked, x)
     little, b = outputs_of(small_cfg, small, x)
     heads = net.head_inputs()
     assert heads == little.head_inputs()
     _, g = outputs_of(cfg, weights, x, gates_of(facts, mask))
-    return darknet_numpy.difference(a, b, heads), darknet_numpy.difference(g, b, heads)
+    return darknet_numpy.difference(a, b, heads), darknet_numpy.difference(g, b, heads), a
 
 
 def empty_mask(cfg, path):
