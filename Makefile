@@ -108,6 +108,15 @@ $(BIN)/render-data: tests/data/render.c $(BUILD)/libprune.a
 	@mkdir -p $(@D) $(BUILD)/tests/data
 	$(if $(V),,@echo '  CC  $<')
 	$(Q)$(CC) $(CFLAGS) -MMD -MP -MF $(BUILD)/tests/data/render.d -o $@ $< $(BUILD)/libprune.a -lpng $(PLUGIN_LIBS)
+# Benchmarks: the same program on our kernels and on the stock library.
+$(BUILD)/tests/bench/%: tests/bench/%.c $(HOST_OBJ) $(BUILD)/libprune.a
+	@mkdir -p $(@D)
+	$(if $(V),,@echo '  CC  $<')
+	$(Q)$(CC) $(CFLAGS) $(DEPFLAGS) $(HOST_CFLAGS) -rdynamic -o $@ $< $(HOST_OBJ) $(BUILD)/libprune.a $(PLUGIN_LIBS) $(HOST_LIBS)
+$(BUILD)/tests/bench/%_stock: tests/bench/%.c $(BUILD)/flags
+	@mkdir -p $(@D)
+	$(if $(V),,@echo '  CC  $<')
+	$(Q)$(CC) $(CFLAGS) $(DEPFLAGS) $(HOST_CFLAGS) -o $@ $< $(HOST_LIBS) -lm
 test-programs: $(BIN)/darknet $(BIN)/render-data $(UNIT_TESTS) $(HOST_TESTS)
 
 deps:
@@ -127,8 +136,8 @@ fuzz:
 	@scripts/fuzz.sh $(BUILD)/fuzz $(FUZZ_SECONDS)
 demo: deps
 	+@BIN='$(BIN)' scripts/demo.sh
-bench: $(BIN)/darknet
-	@set -e; for b in tests/bench/*.sh; do echo "== $$b"; BIN='$(BIN)' bash "$$b"; done
+bench: $(BIN)/darknet $(BUILD)/tests/bench/bench_step $(BUILD)/tests/bench/bench_step_stock
+	@set -e; for b in tests/bench/*.sh; do echo "== $$b"; BUILD='$(BUILD)' BIN='$(BIN)' bash "$$b"; done
 man: $(BUILD)/darknet-prune.1
 $(BUILD)/darknet-prune.1: $(BIN)/darknet scripts/man.sh
 	scripts/man.sh $(BIN)/darknet > $@.part && mv $@.part $@
