@@ -120,7 +120,7 @@ static enum prune_code apply(const struct prune_project *p, const struct prune_h
     struct prune_pair pair = { 0 };
     uint8_t *removed = calloc(p->units.count + 1, 1);
     enum prune_code rc = removed ? choose(p, r, removed, st) : prune_fail_memory(st, p->units.count, "mask");
-    if (!rc) rc = prune_write_pair(&p->net, &p->units, removed, &p->weights, r->out, r->masked || r->verify, &pair, st);
+    if (!rc) rc = prune_write_pair(&p->net, &p->units, removed, &p->weights, &p->origin, r->out, r->masked || r->verify, &pair, st);
     if (!rc) {
         if (r->verify) rc = compare(p, host, &pair, (uint64_t)r->seed, st);
         if (r->verify && !r->masked) {

@@ -79,9 +79,10 @@ static void kernel_text(char *out, size_t size, const struct prune_layer *l)
 static void print_sources(const struct prune_layer *l)
 {
     enum prune_channel_rule rule = prune_kind_info(l->kind)->rule;
-    if (rule == PRUNE_CH_ADD) printf("adds %d", l->sources[1]);
+    if (rule == PRUNE_CH_ADD) printf("  adds %d", l->sources[1]);
+    if (rule == PRUNE_CH_FIXED && l->parameters) printf("  recurrent: not pruned");
     if (rule != PRUNE_CH_CONCAT) return;
-    printf("of ");
+    printf("  of ");
     for (size_t k = 0; k < l->source_count; k++) printf("%s%d", k ? ", " : "", l->sources[k]);
 }
 
@@ -89,7 +90,7 @@ static void print_sources(const struct prune_layer *l)
 static void print_partners(const struct prune_project *p, const uint8_t *seen, size_t count)
 {
     size_t shown = 0;
-    printf("tied to ");
+    printf("  tied to ");
     for (size_t i = 0; i < p->net.layer_count && shown < 4; i++)
         if (seen[i]) printf("%s%zu", shown++ ? ", " : "", i);
     if (count > shown) printf(" and %zu more", count - shown);
@@ -107,12 +108,12 @@ static void print_layer(const struct prune_project *p, const struct prune_layer 
     if (l->groups > 1) snprintf(groups, sizeof groups, " g%d", l->groups);
     if (l->macs) snprintf(cost, sizeof cost, "%.4f", prune_bflops(l->macs));
     if (l->parameters) snprintf(parameters, sizeof parameters, "%llu", (unsigned long long)l->parameters);
-    printf("%5d  %-15s %-7s%-6s %15s -> %-15s %7s %10s %9s  ", l->index, prune_kind_info(l->kind)->name, kernel, groups, in, out, units, parameters, cost);
+    printf("%5d  %-15s %-7s%-6s %15s -> %-15s %7s %10s %9s", l->index, prune_kind_info(l->kind)->name, kernel, groups, in, out, units, parameters, cost);
     size_t others = makes ? partners(p, l, seen) : 0;
     if (makes && n.removable < n.units) {
-        if (n.removable) printf("%zu stay: ", n.units - n.removable);
-        else printf("stays: ");
-        printf("%s%s", n.why, others ? "; " : "");
+        if (n.removable) printf("  %zu stay: ", n.units - n.removable);
+        else printf("  stays: ");
+        printf("%s%s", n.why, others ? ";" : "");
     }
     if (others) print_partners(p, seen, others);
     if (!makes) print_sources(l);

@@ -54,15 +54,6 @@ static enum prune_code write_cfg(const struct prune_plan *plan, const struct pru
     return rc;
 }
 
-static enum prune_code write_mask(const struct prune_net *net, const struct prune_units *units, const uint8_t *removed, const struct prune_weights *in,
-                                  const char *path, struct prune_status *st)
-{
-    struct prune_mask_origin origin = { .cfg_path = net->cfg->path, .weights_path = in->path };
-    snprintf(origin.cfg_hash, sizeof origin.cfg_hash, "xxh64:%016llx", (unsigned long long)prune_hash_bytes(net->cfg->bytes, net->cfg->size));
-    enum prune_code rc = prune_hash_file(in->path, origin.weights_hash, st);
-    return rc ? rc : prune_mask_write(path, units, removed, &origin, st);
-}
-
 /* What was written is read with our own readers, and must have the cost that was promised. */
 static enum prune_code read_back(const struct prune_pair *pair, const struct prune_net *net, const struct prune_units *units, const uint8_t *removed, struct prune_status *st)
 {
@@ -94,7 +85,7 @@ static enum prune_code read_back(const struct prune_pair *pair, const struct pru
 }
 
 enum prune_code prune_write_pair(const struct prune_net *net, const struct prune_units *units, const uint8_t *removed, const struct prune_weights *in,
-                                 const char *dir, bool masked, struct prune_pair *pair, struct prune_status *st)
+                                 const struct prune_mask_origin *origin, const char *dir, bool masked, struct prune_pair *pair, struct prune_status *st)
 {
     struct prune_plan plan = { 0 };
     const char *written[4];
@@ -106,7 +97,7 @@ enum prune_code prune_write_pair(const struct prune_net *net, const struct prune
     if (!rc) rc = prune_make_dirs(dir, st);
     if (!rc && !(rc = prune_rewrite_weights(&plan, net, in, pair->weights, st))) written[n++] = pair->weights;
     if (!rc && masked && !(rc = prune_rewrite_masked(&plan, net, in, pair->masked, st))) written[n++] = pair->masked;
-    if (!rc && !(rc = write_mask(net, units, removed, in, pair->mask, st))) written[n++] = pair->mask;
+    if (!rc && !(rc = prune_mask_write(pair->mask, units, removed, origin, st))) written[n++] = pair->mask;
     if (!rc && !(rc = write_cfg(&plan, net, pair->cfg, st))) written[n++] = pair->cfg;
     if (!rc) rc = read_back(pair, net, units, removed, st);
     while (rc && n) remove(written[--n]);

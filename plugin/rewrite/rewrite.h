@@ -28,8 +28,9 @@ enum prune_code prune_rewrite_masked(const struct prune_plan *plan, const struct
 /* The pair on disk: DIR/<base>-pruned.cfg, .weights, .mask.json, and with `masked` DIR/<base>-masked.weights. Reads the written pair back through
  * our own readers before it returns. Refuses when an output would overwrite an input. Paths are malloc'd (caller frees). */
 struct prune_pair { char *cfg, *weights, *mask, *masked; };
+struct prune_mask_origin;   /* units/mask_file.h: paths and hashes of net and in, which go into the mask file */
 enum prune_code prune_write_pair(const struct prune_net *net, const struct prune_units *units, const uint8_t *removed, const struct prune_weights *in,
-                                 const char *dir, bool masked, struct prune_pair *pair, struct prune_status *st);
+                                 const struct prune_mask_origin *origin, const char *dir, bool masked, struct prune_pair *pair, struct prune_status *st);
 void prune_pair_free(struct prune_pair *pair);
 
 #endif

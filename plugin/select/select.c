@@ -97,6 +97,13 @@ static size_t step_limit(const struct chooser *c)
     return k ? k : c->bundles.count ? 1 : 0;
 }
 
+static bool all_protected(const struct prune_units *units)
+{
+    for (size_t u = 0; u < units->count; u++)
+        if (!units->items[u].protected_because) return false;
+    return true;
+}
+
 static enum prune_code choose(struct chooser *c, uint8_t *removed, struct prune_select_result *r, struct prune_status *st)
 {
     enum prune_target_kind kind = c->o->target;
@@ -104,6 +111,11 @@ static enum prune_code choose(struct chooser *c, uint8_t *removed, struct prune_
     struct prune_cost smallest = cost_after(c, removed, c->bundles.count);
     r->before = cost_after(c, removed, 0);
     r->smallest = whole > 0 ? cost_of(&smallest, kind) / whole : 1;
+    if (cost_of(&smallest, kind) > goal && !r->before.units)
+        return prune_fail(st, "-%s %g cannot be reached: the network has no channels of convolutional or connected layers", target_name(kind), c->o->remain);
+    if (cost_of(&smallest, kind) > goal && all_protected(c->units))
+        return prune_fail(st, "-%s %g cannot be reached: every channel must stay (%s), the smallest reachable is 1.0000", target_name(kind), c->o->remain,
+                          c->units->items[0].protected_because);
     if (cost_of(&smallest, kind) > goal)
         return prune_fail(st, "-%s %g cannot be reached: the smallest reachable is %.4f; protect fewer layers or ask for less",
                           target_name(kind), c->o->remain, r->smallest);

@@ -158,12 +158,10 @@ static enum prune_code mark_units(const struct prune_units *units, const struct 
     return PRUNE_OK;
 }
 
-enum prune_code prune_mask_read(const char *path, const struct prune_units *units, const struct prune_mask_origin *origin, uint8_t *removed, struct prune_status *st)
+enum prune_code prune_mask_parse(const char *path, const char *text, size_t size, const struct prune_units *units, const struct prune_mask_origin *origin,
+                                 uint8_t *removed, struct prune_status *st)
 {
-    char *text = NULL;
-    size_t size = 0;
-    enum prune_code rc = prune_read_file(path, &text, &size, st);
-    if (rc) return rc;
+    enum prune_code rc = PRUNE_OK;
     const char *end = NULL;
     cJSON *root = cJSON_ParseWithLengthOpts(text, size + 1, &end, 1);    /* the NUL behind the bytes must follow at once */
     struct table t = { 0 };
@@ -178,6 +176,15 @@ enum prune_code prune_mask_read(const char *path, const struct prune_units *unit
     table_free(&t);
     free(out);
     cJSON_Delete(root);
+    return rc;
+}
+
+enum prune_code prune_mask_read(const char *path, const struct prune_units *units, const struct prune_mask_origin *origin, uint8_t *removed, struct prune_status *st)
+{
+    char *text = NULL;
+    size_t size = 0;
+    enum prune_code rc = prune_read_file(path, &text, &size, st);
+    if (!rc) rc = prune_mask_parse(path, text, size, units, origin, removed, st);
     free(text);
     return rc;
 }

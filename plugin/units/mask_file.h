@@ -11,7 +11,9 @@
 struct prune_mask_origin { const char *cfg_path; char cfg_hash[32]; const char *weights_path; char weights_hash[32]; /* "" = none */ };
 
 enum prune_code prune_mask_write(const char *path, const struct prune_units *units, const uint8_t *removed, const struct prune_mask_origin *origin, struct prune_status *st);
-/* removed has units->count entries, set to 0 or 1 on success. */
+/* removed has units->count entries, set to 0 or 1 on success. parse: of bytes in memory, text[size] == NUL; path for messages. */
+enum prune_code prune_mask_parse(const char *path, const char *text, size_t size, const struct prune_units *units, const struct prune_mask_origin *origin,
+                                 uint8_t *removed, struct prune_status *st);
 enum prune_code prune_mask_read(const char *path, const struct prune_units *units, const struct prune_mask_origin *origin, uint8_t *removed, struct prune_status *st);
 
 #endif
