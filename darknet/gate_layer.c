@@ -60,16 +60,26 @@ static bool all_open(const struct gate_slot *s, const struct gate_side *side)
     return true;
 }
 
+struct scaling { const struct gate_slot *slot; const struct gate_side *side; const layer *l; float *values; int tasks; };
+
+static void scale_task(void *arg, int task, int thread)
+{
+    const struct scaling *j = arg;
+    size_t area = spatial(j->slot, j->l), channels = (size_t)j->slot->channels, last = pool_first((size_t)j->l->batch, task + 1, j->tasks);
+    (void)thread;
+    for (size_t b = pool_first((size_t)j->l->batch, task, j->tasks); b < last; b++)
+        for (size_t c = 0; c < channels; c++) {
+            float z = gate_of(j->slot, j->side, (int)c), *row = j->values + (b * channels + c) * area;
+            if (z == 1.0f) continue;
+            if (z == 0.0f) memset(row, 0, area * sizeof *row);   /* 0 even where the value is infinite */
+            else for (size_t i = 0; i < area; i++) row[i] *= z;
+        }
+}
+
 static void scale_channels(const struct gate_slot *s, const struct gate_side *side, const layer *l, float *values)
 {
-    size_t area = spatial(s, l);
-    for (int b = 0; b < l->batch; b++)
-        for (int c = 0; c < s->channels; c++) {
-            float z = gate_of(s, side, c), *row = values + ((size_t)b * (size_t)s->channels + (size_t)c) * area;
-            if (z == 1.0f) continue;
-            /* a shut gate gives 0 even where the value is infinite */
-            for (size_t i = 0; i < area; i++) row[i] = z == 0.0f ? 0.0f : row[i] * z;
-        }
+    struct scaling j = {s, side, l, values, pool_split((size_t)l->batch, (size_t)l->outputs * (size_t)l->batch)};
+    pool_run(j.tasks, scale_task, &j);
 }
 
 static void keep_copy(struct gate_slot *s, struct gate_side *side, const layer *l)
