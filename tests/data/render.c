@@ -14,7 +14,7 @@
 #include "../../plugin/base/random.h"
 
 #define PI 3.14159265358979323846
-#define MAX_OBJECTS 6
+#define MAX_OBJECTS 8
 #define SUBSAMPLES 4   /* per pixel and axis */
 
 struct canvas { int size; float *rgb; /* (size, size, 3), 0..1 */ };
@@ -206,7 +206,7 @@ static int acceptable(const struct box *boxes, int n, struct box b)
         int w = (b.right < o->right ? b.right : o->right) - (b.left > o->left ? b.left : o->left) + 1;
         int h = (b.bottom < o->bottom ? b.bottom : o->bottom) - (b.top > o->top ? b.top : o->top) + 1;
         double other = (double)(o->right - o->left + 1) * (o->bottom - o->top + 1);
-        if (w > 0 && h > 0 && (double)w * h > .35 * fmin(area, other)) return 0;
+        if (w > 0 && h > 0 && (double)w * h > .55 * fmin(area, other)) return 0;
     }
     return 1;
 }
@@ -220,20 +220,20 @@ static void draw_detect(struct canvas *c, struct prune_random *r, char *text, si
     text[0] = 0;
     for (int tries = 0; n < wanted && tries < 50; ++tries) {
         struct shape s = { .kind = (size_t)prune_random_below(r, DETECT_KINDS) };
-        s.radius = c->size * prune_random_range(r, .05, .22);
+        s.radius = c->size * prune_random_range(r, .035, .2);
         s.x = prune_random_range(r, s.radius * .6, c->size - s.radius * .6);
         s.y = prune_random_range(r, s.radius * .6, c->size - s.radius * .6);
         s.angle = prune_random_range(r, 0, 2 * PI);
         s.aspect = prune_random_range(r, .75, 1.33);
-        s.paint = random_paint(r, ground, .35, s.radius);
+        s.paint = random_paint(r, ground, .12, s.radius);
         struct box b = draw_shape(c, &s, 0);
         if (!acceptable(boxes, n, b)) continue;
-        draw_shape(c, &s, prune_random_range(r, .8, 1));
+        draw_shape(c, &s, prune_random_range(r, .5, 1));
         boxes[n++] = b;
         double size = c->size, w = b.right - b.left + 1, h = b.bottom - b.top + 1;
         used += (size_t)snprintf(text + used, text_size - used, "%zu %.6f %.6f %.6f %.6f\n", s.kind, (b.left + w / 2) / size, (b.top + h / 2) / size, w / size, h / size);
     }
-    add_noise(c, r, prune_random_range(r, .01, .06));
+    add_noise(c, r, prune_random_range(r, .02, .14));
 }
 
 /* Thousands of small files that can be drawn again: written without the sync that files of a user get. */
