@@ -72,8 +72,10 @@ static const void *tensor_of(const layer *l, const struct prune_weights_tensor *
 /* Sends: number of layers, layers, number of writes, for each its floats and whether it came from the buffer we expect. */
 static void child_main(const char *cfg, const struct prune_weights_layout *layout, int fd, const char *printed)
 {
+#ifndef __SANITIZE_ADDRESS__ /* its shadow alone is larger */
     struct rlimit limit = {(rlim_t)6 << 30, (rlim_t)6 << 30};
     setrlimit(RLIMIT_AS, &limit);
+#endif
     if (!freopen(printed, "w", stderr)) _exit(3);
     network *net = parse_network_cfg((char *)(uintptr_t)cfg);
     fflush(stderr);
