@@ -90,7 +90,7 @@ static void print_sources(const struct prune_layer *l)
 static void print_partners(const struct prune_project *p, const uint8_t *seen, size_t count)
 {
     size_t shown = 0;
-    printf("  tied to ");
+    printf("tied to ");
     for (size_t i = 0; i < p->net.layer_count && shown < 4; i++)
         if (seen[i]) printf("%s%zu", shown++ ? ", " : "", i);
     if (count > shown) printf(" and %zu more", count - shown);
@@ -115,7 +115,10 @@ static void print_layer(const struct prune_project *p, const struct prune_layer 
         else printf("  stays: ");
         printf("%s%s", n.why, others ? ";" : "");
     }
-    if (others) print_partners(p, seen, others);
+    if (others) {
+        printf("%s", n.removable < n.units ? " " : "  ");
+        print_partners(p, seen, others);
+    }
     if (!makes) print_sources(l);
     printf("\n");
 }
