@@ -10,10 +10,10 @@ data=${1:?usage: scripts/reproduce_bccd.sh DATA [OUT] [SEED...]} out=${2:-build/
 shift $(($# < 2 ? $# : 2))
 seeds=("$@")
 if [ ${#seeds[@]} -eq 0 ]; then seeds=(1 2 3); fi
-bin=${BIN:-bin} old=$data/weights/yolo-fastest/yolo-fastest
+bin=${BIN:-bin} old=$data/weights/yolo-fastest/yolo-fastest-1.1
 mkdir -p "$out"
 cfg=$out/bccd-yolo-fastest.cfg
-/usr/bin/python3 scripts/rehead.py cfg "$old.cfg" "$cfg" 3 batch=16 learning_rate=0.002 burn_in=50 max_batches=1000 steps=700,900
+/usr/bin/python3 scripts/rehead.py cfg "$old.cfg" "$cfg" 3 batch=16 learning_rate=0.002 burn_in=50 max_batches=700 steps=500,620
 for seed in "${seeds[@]}"; do
     run=$out/seed$seed
     mkdir -p "$run/backup"
