@@ -94,9 +94,7 @@ static struct yolo_case *make_case(int *mask, float ignore, float positive)
     static const float anchors[2 * TOTAL] = {10, 13, 16, 30, 33, 23, 30, 61, 62, 45, 59, 119};
     struct yolo_case *c = calloc(1, sizeof *c);
     assert_non_null(c);
-    int *owned = malloc(ANCHORS * sizeof *owned);
-    memcpy(owned, mask, ANCHORS * sizeof *owned);
-    c->l = make_yolo_layer(BATCH, W, H, ANCHORS, TOTAL, owned, CLASSES);
+    c->l = make_yolo_layer(BATCH, W, H, ANCHORS, TOTAL, mask, CLASSES);   /* keeps the pointer, free_layer leaves it alone */
     memcpy(c->l.biases, anchors, sizeof anchors);
     c->l.ignore_thresh = ignore;
     c->l.truth_thresh = positive;
