@@ -37,14 +37,17 @@ static void ask_to_stop(int number)
     stop_asked = 1;
 }
 
-/* The first Ctrl-C asks, the second one ends the process at once. */
-static void catch_interrupt(struct sigaction *old)
+static const int stop_signals[] = {SIGINT, SIGTERM};
+enum { STOP_SIGNALS = 2 };
+
+/* The first Ctrl-C (or SIGTERM of a job queue) asks, the second one ends the process at once. */
+static void catch_interrupt(struct sigaction old[STOP_SIGNALS])
 {
     struct sigaction action = {0};
     action.sa_handler = ask_to_stop;
     action.sa_flags = (int)SA_RESETHAND | SA_RESTART;
     stop_asked = 0;
-    sigaction(SIGINT, &action, old);
+    for (int i = 0; i < STOP_SIGNALS; i++) sigaction(stop_signals[i], &action, &old[i]);
 }
 
 static enum prune_code read_arguments(struct run *r, int argc, char **argv, struct prune_status *st)
@@ -203,7 +206,7 @@ static enum prune_code loop(struct run *r, struct prune_status *st)
 
 static enum prune_code train(struct run *r, int argc, char **argv, struct prune_status *st)
 {
-    struct sigaction old;
+    struct sigaction old[STOP_SIGNALS];
     enum prune_code rc = read_arguments(r, argc, argv, st);
     if (!rc) rc = open_net(r, st);
     if (!rc) rc = open_trainer(r, st);
@@ -213,9 +216,9 @@ static enum prune_code train(struct run *r, int argc, char **argv, struct prune_
     const network *net = r->open.net;
     fprintf(stderr, "%s\nLearning Rate: %g, Momentum: %g, Decay: %g\n", r->base, (double)net->learning_rate, (double)net->momentum, (double)net->decay);
     fprintf(stderr, "%zu images, iterations %" PRIu64 " to %" PRIu64 ", %d threads, seed %" PRIu64 "\n", trainer_images(r->trainer), r->first + 1, r->last, host_context()->threads, r->seed);
-    catch_interrupt(&old);
+    catch_interrupt(old);
     rc = loop(r, st);
-    sigaction(SIGINT, &old, NULL);
+    for (int i = 0; i < STOP_SIGNALS; i++) sigaction(stop_signals[i], &old[i], NULL);
     return rc;
 }
 
