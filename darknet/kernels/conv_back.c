@@ -28,27 +28,44 @@ static void weight_gradient(const struct backward_job *j, struct conv_unit u, in
 {
     const struct conv_plan *p = &j->plan;
     int height = p->images > 1 ? (u.images - 1) * p->image_rows + p->oh : u.y1 - u.y0;
-    int step = PRODUCT_FLOATS / p->pitch > 1 ? PRODUCT_FLOATS / p->pitch : 1;
+    size_t n = (size_t)((height - 1) * p->pitch + p->ow);
     float *g = updates + (size_t)(group * p->ng + f0) * (size_t)p->terms;
 
-    for (int r = 0; r < height; r += step) {
-        int rows = height - r < step ? height - r : step;
-        vector_ops()->products(f1 - f0, (size_t)p->terms, d + (size_t)f0 * dstride + r * p->pitch, (ptrdiff_t)dstride, j->offsets, x + r * p->pitch, g,
-                               p->terms, (size_t)((rows - 1) * p->pitch + p->ow));
+    d += (size_t)f0 * dstride;
+    for (size_t i = 0; i < n; i += PRODUCT_FLOATS) {
+        vector_ops()->products(f1 - f0, (size_t)p->terms, d + i, (ptrdiff_t)dstride, j->offsets, x + i, g, p->terms,
+                               n - i < PRODUCT_FLOATS ? n - i : PRODUCT_FLOATS);
     }
 }
 
-/* Adds row R of phase (py, px) of one channel to the input gradient: column q holds input column q * stride + px - pad. */
-static void add_row(const struct conv_plan *p, int px, const float *row, float *out)
+/* Adds rows of phase px of one channel to the input gradient at its first row: column q holds input column q * stride + px - pad. */
+static void add_rows(const struct conv_plan *p, int px, int rows, const float *tile, float *out)
 {
-    int q = px < p->pad ? (p->pad - px + p->stride - 1) / p->stride : 0;
-    int x = q * p->stride + px - p->pad;
+    int first = px < p->pad ? (p->pad - px + p->stride - 1) / p->stride : 0, x0 = first * p->stride + px - p->pad;
 
     if (p->stride == 1) {
-        vector_ops()->add((size_t)(p->w - x), 1, row + q, out + x);
-    } else {
-        for (; x < p->w; x += p->stride) out[x] += row[q++];
+        if (x0 < p->w) vector_ops()->add_rows((size_t)rows, (size_t)(p->w - x0), tile + first, (size_t)p->pitch, out + x0, (size_t)p->w);
+        return;
     }
+    for (int r = 0; r < rows; ++r, tile += p->pitch, out += p->stride * p->w) {
+        const float *t = tile + first;
+        for (int x = x0; x < p->w; x += p->stride) out[x] += *t++;
+    }
+}
+
+/* Rows of one channel that lie in one image: `row` of its packed plane and the next, up to `rows`; those outside the unit's input are dropped. */
+static void add_image_rows(const struct backward_job *j, struct conv_rows in, int image, int c, int row, int rows, int py, int px, const float *tile)
+{
+    const struct conv_plan *p = &j->plan;
+    int y = row * p->stride + py - p->pad;
+    int skip = y < in.y0 ? (in.y0 - y + p->stride - 1) / p->stride : 0;
+
+    y += skip * p->stride;
+    int inside = y < in.y1 ? (in.y1 - 1 - y) / p->stride + 1 : 0;
+    if (inside > rows - skip) inside = rows - skip;
+    if (inside <= 0) return;
+    float *out = j->input_delta + (((size_t)image * (size_t)p->c + (size_t)c) * (size_t)p->h + (size_t)y) * (size_t)p->w;
+    add_rows(p, px, inside, tile + skip * p->pitch, out);
 }
 
 /* Input gradient of `channels` channels from c0 of a group, one phase: rows first..last-1 of the phase's plane, d at row `first`. */
@@ -64,12 +81,10 @@ static void input_gradient_block(const struct backward_job *j, struct conv_unit 
         int end = r + step < last ? r + step : last;
         vector_ops()->correlate(channels, terms, w, taps, d + (r - first) * p->pitch, tile, (ptrdiff_t)stride, (size_t)((end - r) * p->pitch));
         for (int k = 0; k < channels; ++k) {
-            for (int row = r; row < end; ++row) {
-                int image = p->images > 1 ? row / p->image_rows : 0;
-                int y = (p->images > 1 ? row % p->image_rows : row) * p->stride + py - p->pad;
-                if (y < in.y0 || y >= in.y1) continue;
-                float *out = j->input_delta + (((size_t)(u.image + image) * (size_t)p->c + (size_t)(c0 + k)) * (size_t)p->h + (size_t)y) * (size_t)p->w;
-                add_row(p, px, tile + (size_t)k * stride + (row - r) * p->pitch, out);
+            for (int row = r, rows; row < end; row += rows) {
+                int image = p->images > 1 ? row / p->image_rows : 0, base = image * p->image_rows;
+                rows = p->images > 1 && base + p->image_rows < end ? base + p->image_rows - row : end - row;
+                add_image_rows(j, in, u.image + image, c0 + k, row - base, rows, py, px, tile + (size_t)k * stride + (row - r) * p->pitch);
             }
         }
     }

@@ -35,7 +35,7 @@ static void finish_rows(const struct forward_job *j, int unit, int image, int f,
     if (p->pitch == p->ow) {
         if (j->finish != FINISH_ACTIVATE) memcpy(out, tile, n * sizeof *out);
     } else {
-        for (int r = 0; r < rows; ++r) memcpy(out + (size_t)r * ow, tile + r * p->pitch, ow * sizeof *out);
+        ops->copy_rows((size_t)rows, ow, tile, (size_t)p->pitch, out, ow, 0);
         tile = out;
     }
     if (j->finish == FINISH_MOMENTS) {

@@ -36,10 +36,23 @@ static void dropout_task(void *arg, int task, int thread)
     for (size_t b = pool_first((size_t)j->l.batch, task, j->tasks); b < last; ++b) {
         struct prune_random r = prune_random_make(context->seed ^ context->iteration * 0x9e3779b97f4a7c15u, (uint64_t)j->net.index, seen + b);
         float *x = j->net.input + b * j->per_image, *mask = j->l.rand + b * j->per_image;
+        uint64_t bits = 0;
         for (size_t i = 0; i < j->per_image; ++i) {
-            mask[i] = (float)prune_random_uniform(&r);
+            bits = i & 1 ? bits >> 32 : prune_random_u64(&r);   /* two numbers of 24 bits each */
+            mask[i] = (float)(bits >> 8 & 0xffffff) / 16777216.f;
             x[i] = mask[i] < j->l.probability ? 0 : x[i] * j->l.scale;
         }
+    }
+}
+
+static void dropout_back_task(void *arg, int task, int thread)
+{
+    const struct dropout_job *j = arg;
+    size_t n = (size_t)j->l.batch * j->per_image, last = pool_first(n, task + 1, j->tasks);
+
+    (void)thread;
+    for (size_t i = pool_first(n, task, j->tasks); i < last; ++i) {
+        j->net.delta[i] = j->l.rand[i] < j->l.probability ? 0 : j->net.delta[i] * j->l.scale;
     }
 }
 
@@ -55,10 +68,11 @@ void forward_dropout_layer(layer l, network net)
 
 void backward_dropout_layer(layer l, network net)
 {
-    size_t n = (size_t)l.batch * (size_t)l.inputs;
+    struct dropout_job j = {.l = l, .net = net, .per_image = (size_t)l.inputs};
 
     if (!net.delta || dropout_is_identity(net)) return;
-    for (size_t i = 0; i < n; ++i) net.delta[i] = l.rand[i] < l.probability ? 0 : net.delta[i] * l.scale;
+    j.tasks = pool_split((size_t)l.batch * j.per_image, (size_t)l.batch * j.per_image);
+    pool_run(j.tasks, dropout_back_task, &j);
 }
 
 /* Lets the host write the gradient over a cleared array and adds that to what other layers have contributed. */

@@ -33,7 +33,10 @@ struct vector_ops {
     float (*squares)(size_t n, const float *x, float mean);
     /* d *= f'(y) with y the output of f; returns sum d, *product = sum d * (x - mean) unless x is NULL */
     float (*gradient)(size_t n, float *d, const float *y, enum vector_activation f, const float *x, float mean, float *product);
-    /* y += a*x; y = s*y + a*x */
+    /* Rows of n floats, xpitch and ypitch apart: y = x and `gap` zeros after each row; y += x. */
+    void (*copy_rows)(size_t rows, size_t n, const float *x, size_t xpitch, float *y, size_t ypitch, size_t gap);
+    void (*add_rows)(size_t rows, size_t n, const float *x, size_t xpitch, float *y, size_t ypitch);
+    /* y += a*x; x *= a */
     void (*add)(size_t n, float a, const float *x, float *y);
     void (*scale)(size_t n, float a, float *x);
     /* x += rate*u; u = momentum*(u - decay*x_old), in Darknet's order: u -= decay*x, x += rate*u, u *= momentum */

@@ -20,11 +20,9 @@ typedef __m256 vf;
 #define INLINE static inline __attribute__((always_inline))
 
 INLINE vf v_load(const float *p) { return _mm256_loadu_ps(p); }
-INLINE vf v_load_part(const float *p, size_t n)
-{
-    __m256i lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
-    return _mm256_maskload_ps(p, _mm256_cmpgt_epi32(_mm256_set1_epi32((int)n), lane));
-}
+INLINE __m256i v_first(size_t n) { return _mm256_cmpgt_epi32(_mm256_set1_epi32((int)n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7)); }
+INLINE vf v_load_part(const float *p, size_t n) { return _mm256_maskload_ps(p, v_first(n)); }
+INLINE void v_store_part(float *p, vf a, size_t n) { _mm256_maskstore_ps(p, v_first(n), a); }
 INLINE void v_store(float *p, vf a) { _mm256_storeu_ps(p, a); }
 INLINE vf v_set(float a) { return _mm256_set1_ps(a); }
 INLINE vf v_fma(vf a, vf b, vf c) { return _mm256_fmadd_ps(a, b, c); }

@@ -22,6 +22,7 @@ typedef __m512 vf;
 INLINE vf v_load(const float *p) { return _mm512_loadu_ps(p); }
 INLINE vf v_load_part(const float *p, size_t n) { return _mm512_maskz_loadu_ps((__mmask16)((1u << n) - 1), p); }
 INLINE void v_store(float *p, vf a) { _mm512_storeu_ps(p, a); }
+INLINE void v_store_part(float *p, vf a, size_t n) { _mm512_mask_storeu_ps(p, (__mmask16)((1u << n) - 1), a); }
 INLINE vf v_set(float a) { return _mm512_set1_ps(a); }
 INLINE vf v_fma(vf a, vf b, vf c) { return _mm512_fmadd_ps(a, b, c); }
 INLINE vf v_max(vf a, vf b) { return _mm512_max_ps(a, b); }

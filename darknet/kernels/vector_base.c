@@ -30,6 +30,7 @@ INLINE vf v_load_part(const float *p, size_t n)
     return a;
 }
 INLINE void v_store(float *p, vf a) { memcpy(p, &a, sizeof a); }
+INLINE void v_store_part(float *p, vf a, size_t n) { for (size_t i = 0; i < n; ++i) p[i] = a[i]; }
 INLINE vf v_set(float a) { return (vf){a, a, a, a}; }
 INLINE vf v_fma(vf a, vf b, vf c) { return a * b + c; }
 INLINE vf v_select(vi mask, vf yes, vf no) { return (vf)((mask & (vi)yes) | (~mask & (vi)no)); }

@@ -182,13 +182,8 @@ INLINE vf activated(vf a, enum vector_activation f)
 #define LOAD(p, i, n) ((n) - (i) >= LANES ? v_load((p) + (i)) : v_load_part((p) + (i), (n) - (i)))
 INLINE void store(float *p, size_t i, size_t n, vf a)
 {
-    if (n - i >= LANES) {
-        v_store(p + i, a);
-    } else {
-        float part[LANES];
-        v_store(part, a);
-        for (size_t k = i; k < n; ++k) p[k] = part[k - i];
-    }
+    if (n - i >= LANES) v_store(p + i, a);
+    else v_store_part(p + i, a, n - i);
 }
 
 INLINE void affine_as(size_t n, const float *x, float a, float b, enum vector_activation f, float *y)
@@ -274,6 +269,21 @@ static void add(size_t n, float a, const float *x, float *y)
     for (size_t i = 0; i < n; i += LANES) store(y, i, n, v_fma(LOAD(x, i, n), va, LOAD(y, i, n)));
 }
 
+static void copy_rows(size_t rows, size_t n, const float *x, size_t xpitch, float *y, size_t ypitch, size_t gap)
+{
+    for (size_t r = 0; r < rows; ++r, x += xpitch, y += ypitch) {
+        for (size_t i = 0; i < n; i += LANES) store(y, i, n, LOAD(x, i, n));
+        for (size_t i = n; i < n + gap; i += LANES) store(y, i, n + gap, v_set(0));
+    }
+}
+
+static void add_rows(size_t rows, size_t n, const float *x, size_t xpitch, float *y, size_t ypitch)
+{
+    for (size_t r = 0; r < rows; ++r, x += xpitch, y += ypitch) {
+        for (size_t i = 0; i < n; i += LANES) store(y, i, n, LOAD(y, i, n) + LOAD(x, i, n));
+    }
+}
+
 static void scale(size_t n, float a, float *x)
 {
     vf va = v_set(a);
@@ -327,6 +337,6 @@ static void hyperbolic(size_t n, float *x)
 
 const struct vector_ops TABLE = {
     .name = TABLE_NAME, .lanes = LANES, .rows = ROWS, .correlate = correlate, .products = products, .affine = affine,
-    .affine_pair = affine_pair, .sum = sum, .squares = squares, .gradient = gradient, .add = add, .scale = scale, .descend = descend,
+    .affine_pair = affine_pair, .sum = sum, .squares = squares, .gradient = gradient, .copy_rows = copy_rows, .add_rows = add_rows, .add = add, .scale = scale, .descend = descend,
     .logistic = logistic, .tanh = hyperbolic,
 };
