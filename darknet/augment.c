@@ -113,7 +113,8 @@ enum prune_code augment_classifier(const struct pixels *p, const struct augmenta
     return PRUNE_OK;
 }
 
-enum prune_code augment_detector(const struct pixels *p, const struct augmentation *a, int w, int h, struct prune_random *r, float *out, struct placement *where, struct prune_status *st)
+enum prune_code augment_detector(const struct pixels *p, const struct augmentation *a, int w, int h, struct prune_random *r, float *out,
+                                 struct placement *where, struct prune_status *st)
 {
     image im;
     enum prune_code rc = pixels_to_image(p, &im, st);

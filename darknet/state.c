@@ -36,7 +36,9 @@ static enum prune_code put_header(struct prune_writer *w, const network *net, st
 static enum prune_code check_finite(const struct layer_tensor *t, const float *values, const char *what, struct prune_status *st)
 {
     for (size_t i = 0; i < t->count; i++)
-        if (!isfinite(values[i])) return prune_fail(st, "layer %d: %s[%zu]%s is %s: training has diverged, nothing was saved", t->layer, t->name, i, what, isnan(values[i]) ? "nan" : "infinite");
+        if (!isfinite(values[i]))
+            return prune_fail(st, "layer %d: %s[%zu]%s is %s: training has diverged, nothing was saved", t->layer, t->name, i, what,
+                              isnan(values[i]) ? "nan" : "infinite");
     return PRUNE_OK;
 }
 
@@ -250,7 +252,9 @@ static enum prune_code json_load(const char *dir, struct counters *c, float *gat
     if (!rc && !json) rc = prune_fail(st, "cannot restore '%s': not JSON", path);
     if (!rc && (!json_count(json, "version", &version) || version != STATE_VERSION))
         rc = prune_fail(st, "cannot restore '%s': its version is not %d", path, STATE_VERSION);
-    if (!rc && !(json_count(json, "iteration", &c->iteration) && json_count(json, "ordinal", &c->ordinal) && json_count(json, "seen", &c->seen) && json_seed(json, &c->seed)))
+    bool whole = !rc && json_count(json, "iteration", &c->iteration) && json_count(json, "ordinal", &c->ordinal) && json_count(json, "seen", &c->seen) &&
+                 json_seed(json, &c->seed);
+    if (!rc && !whole)
         rc = prune_fail(st, "cannot restore '%s': iteration, ordinal, seen (numbers) and seed (text) are needed", path);
     if (!rc) rc = json_gates(json, path, gates, units, st);
     cJSON_Delete(json);

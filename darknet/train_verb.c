@@ -52,7 +52,8 @@ static void catch_interrupt(struct sigaction old[STOP_SIGNALS])
 
 static enum prune_code read_arguments(struct run *r, int argc, char **argv, struct prune_status *st)
 {
-    static const struct prune_flag flags[] = {{"clear", false}, {"iterations", true}, {"threads", true}, {"seed", true}, {"gpus", true}, {"i", true}, {"nogpu", false}, {0}};
+    static const struct prune_flag flags[] = {{"clear", false}, {"iterations", true}, {"threads", true}, {"seed", true},
+                                              {"gpus", true},   {"i", true},          {"nogpu", false},  {0}};
     long threads = 0, seed = 1;
     enum prune_code rc = prune_args_parse(&r->args, argc, argv, flags, 2, 3, st);
     if (!rc) rc = prune_args_int(&r->args, "iterations", 1, 1000000000, 0, &r->iterations, st);
@@ -106,7 +107,8 @@ static enum prune_code open_trainer(struct run *r, struct prune_status *st)
     int w, h;
     const layer *head = network_detector_head(net);
     bool random = head ? head->random != 0 : net->random != 0;
-    if (random && !trainer_size(r->trainer, 0, &w, &h)) fprintf(stderr, "NOTE: random=1, but a layer of '%s' cannot be resized: training at %d x %d\n", r->cfg, net->w, net->h);
+    if (random && !trainer_size(r->trainer, 0, &w, &h))
+        fprintf(stderr, "NOTE: random=1, but a layer of '%s' cannot be resized: training at %d x %d\n", r->cfg, net->w, net->h);
     return PRUNE_OK;
 }
 
@@ -121,7 +123,9 @@ static enum prune_code find_position(struct run *r, struct prune_status *st)
     }
     if (!most) return prune_fail(st, "'%s' has no max_batches= in its first section: add it, or say -iterations N", r->cfg);
     if (done >= most)
-        return prune_fail(st, "'%s' has seen %zu images, that is %" PRIu64 " iterations of %" PRIu64 " images, past max_batches=%" PRIu64 " of '%s'; -iterations N trains N iterations more, -clear starts over",
+        return prune_fail(st,
+                          "'%s' has seen %zu images, that is %" PRIu64 " iterations of %" PRIu64 " images, past max_batches=%" PRIu64
+                          " of '%s'; -iterations N trains N iterations more, -clear starts over",
                           r->weights ? r->weights : r->cfg, *net->seen, done, per_step, most, r->cfg);
     r->first = done;
     r->last = most;
@@ -215,7 +219,8 @@ static enum prune_code train(struct run *r, int argc, char **argv, struct prune_
     if (rc) return rc;
     const network *net = r->open.net;
     fprintf(stderr, "%s\nLearning Rate: %g, Momentum: %g, Decay: %g\n", r->base, (double)net->learning_rate, (double)net->momentum, (double)net->decay);
-    fprintf(stderr, "%zu images, iterations %" PRIu64 " to %" PRIu64 ", %d threads, seed %" PRIu64 "\n", trainer_images(r->trainer), r->first + 1, r->last, host_context()->threads, r->seed);
+    fprintf(stderr, "%zu images, iterations %" PRIu64 " to %" PRIu64 ", %d threads, seed %" PRIu64 "\n", trainer_images(r->trainer), r->first + 1, r->last,
+            host_context()->threads, r->seed);
     catch_interrupt(old);
     rc = loop(r, st);
     for (int i = 0; i < STOP_SIGNALS; i++) sigaction(stop_signals[i], &old[i], NULL);

@@ -90,7 +90,8 @@ enum prune_code trainer_open(struct trainer **out, network *net, const struct tr
         lo.seed = o->seed;
         lo.threads = o->threads > 0 ? o->threads : host_context()->threads;
         if (loader_truths(&lo) != (size_t)net->truths)
-            rc = prune_fail(st, "the network reads %d truths per image, the loader makes %zu: its last layer cannot be trained on this data", net->truths, loader_truths(&lo));
+            rc = prune_fail(st, "the network reads %d truths per image, the loader makes %zu: its last layer cannot be trained on this data", net->truths,
+                            loader_truths(&lo));
     }
     if (!rc) rc = loader_check(&lo, st);
     if (!rc) rc = loader_open(&t->loader, &lo, st);
@@ -151,8 +152,8 @@ static enum prune_code pass(struct trainer *t, double *loss, struct prune_status
     context->image_loss = outer;
     *loss = pass_loss(t);
     if (!isfinite(*loss))
-        return prune_fail(st, "loss is %s at iteration %llu: the weights were not changed by this iteration; a lower learning rate may help", isnan(*loss) ? "nan" : "infinite",
-                          (unsigned long long)t->iteration + 1);
+        return prune_fail(st, "loss is %s at iteration %llu: the weights were not changed by this iteration; a lower learning rate may help",
+                          isnan(*loss) ? "nan" : "infinite", (unsigned long long)t->iteration + 1);
     backward_network(t->net);
     return t->hook.after ? t->hook.after(t->hook.user, (size_t)t->net->batch, *loss, st) : PRUNE_OK;
 }
