@@ -111,7 +111,7 @@ static enum prune_code compare(const struct prune_project *p, const struct prune
     struct prune_verify_options o = { .seed = seed };
     struct prune_verify_result v;
     enum prune_code rc = prune_verify(host, p->net.cfg->path, pair->masked, pair->cfg, pair->weights, &o, &v, st);
-    if (!rc) printf("verified: masked = pruned within %.2e (largest relative difference at %zu head%s, %zu images)\n", v.worst, v.heads, v.heads == 1 ? "" : "s", v.images);
+    if (!rc) printf("verified in the host: masked = pruned, max|a-b| / max|a| = %.2e over %zu head%s and %zu random images\n", v.worst, v.heads, v.heads == 1 ? "" : "s", v.images);
     return rc;
 }
 

@@ -26,17 +26,20 @@ static int by_bundle_key(const void *a, const void *b, void *arg)
     return (ux > uy) - (ux < uy);
 }
 
-static void unit_keys(double *key, const struct prune_net *net, const struct prune_units *units, const double *scores,
-                      const struct prune_select_options *o, const uint8_t *removed)
+static enum prune_code unit_keys(double *key, const struct prune_net *net, const struct prune_units *units, const double *scores,
+                                 const struct prune_select_options *o, const uint8_t *removed, struct prune_status *st)
 {
-    for (size_t u = 0; u < units->count; u++) {
-        key[u] = scores[u];
-        if (o->cost == PRUNE_COST_NONE || removed[u] || units->items[u].protected_because) continue;
-        struct prune_cost saving;
-        prune_units_saving(net, units, removed, u, &saving);
-        uint64_t cost = o->cost == PRUNE_COST_MACS ? saving.macs : saving.parameters;
+    memcpy(key, scores, units->count * sizeof *key);
+    if (o->cost == PRUNE_COST_NONE) return PRUNE_OK;
+    struct prune_cost *savings = malloc((units->count + 1) * sizeof *savings);
+    if (!savings) return prune_fail_memory(st, units->count * sizeof *savings, "cost of units");
+    enum prune_code rc = prune_units_savings(net, units, removed, savings, st);
+    for (size_t u = 0; !rc && u < units->count; u++) {
+        uint64_t cost = o->cost == PRUNE_COST_MACS ? savings[u].macs : savings[u].parameters;
         key[u] /= pow(cost ? (double)cost : 1.0, o->cost_power);
     }
+    free(savings);
+    return rc;
 }
 
 static void push_bundle(struct prune_bundles *b, const int *members, size_t count, const double *key)
@@ -213,6 +216,7 @@ enum prune_code prune_bundles_build(struct prune_bundles *b, const struct prune_
     b->items = malloc(room * sizeof *b->items);
     b->units = malloc(room * sizeof *b->units);
     enum prune_code rc = key && order && usable && b->items && b->units ? PRUNE_OK : prune_fail_memory(st, room * sizeof *key, "bundles");
+    if (!rc) rc = unit_keys(key, net, units, scores, o, removed, st);
     if (!rc) {
         for (size_t u = 0; u < units->count; u++) {
             usable[u] = !units->items[u].protected_because;
@@ -221,7 +225,6 @@ enum prune_code prune_bundles_build(struct prune_bundles *b, const struct prune_
         rc = prune_cells_build(&cells, units, usable, st);
     }
     if (!rc) {
-        unit_keys(key, net, units, scores, o, removed);
         qsort_r(order, n, sizeof *order, by_key, key);
         for (size_t i = 0; i < n; i++)
             if (cells.cell_of_unit[order[i]] < 0) push_bundle(b, &order[i], 1, key);

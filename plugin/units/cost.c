@@ -120,18 +120,42 @@ void prune_units_cost(const struct prune_net *net, const struct prune_units *uni
     }
 }
 
+static void add_saving(const struct prune_layer_cost *c, const struct prune_touch *touch, uint64_t in, uint64_t out, struct prune_cost *saving)
+{
+    uint64_t less_in = in > (uint64_t)touch->in ? in - (uint64_t)touch->in : 0, less_out = out > (uint64_t)touch->out ? out - (uint64_t)touch->out : 0;
+    saving->macs += form(c->macs_pair, c->macs_each, 0, in, out, c->groups) - form(c->macs_pair, c->macs_each, 0, less_in, less_out, c->groups);
+    saving->parameters += form(c->parameters_pair, c->parameters_each, 0, in, out, c->groups) - form(c->parameters_pair, c->parameters_each, 0, less_in, less_out, c->groups);
+}
+
 void prune_units_saving(const struct prune_net *net, const struct prune_units *units, const uint8_t *removed, size_t unit, struct prune_cost *saving)
 {
     const struct prune_units_private *p = units->owned;
     *saving = (struct prune_cost){ .units = 1, .channels = units->items[unit].member_count };
     for (size_t t = p->first_touch[unit]; t < p->first_touch[unit + 1]; t++) {
-        const struct prune_touch *touch = &p->touches[t];
-        const struct prune_layer_cost *c = &p->costs[touch->layer];
+        const struct prune_layer_cost *c = &p->costs[p->touches[t].layer];
         uint64_t in = kept(c->in_units, c->in_count, removed);
-        uint64_t out = kept(units->of_channel[touch->layer], (size_t)net->layers[touch->layer].out_c, removed);
-        uint64_t less_in = in > (uint64_t)touch->in ? in - (uint64_t)touch->in : 0, less_out = out > (uint64_t)touch->out ? out - (uint64_t)touch->out : 0;
-        saving->macs += form(c->macs_pair, c->macs_each, 0, in, out, c->groups) - form(c->macs_pair, c->macs_each, 0, less_in, less_out, c->groups);
-        saving->parameters += form(c->parameters_pair, c->parameters_each, 0, in, out, c->groups) -
-                              form(c->parameters_pair, c->parameters_each, 0, less_in, less_out, c->groups);
+        uint64_t out = kept(units->of_channel[p->touches[t].layer], (size_t)net->layers[p->touches[t].layer].out_c, removed);
+        add_saving(c, &p->touches[t], in, out, saving);
     }
+}
+
+enum prune_code prune_units_savings(const struct prune_net *net, const struct prune_units *units, const uint8_t *removed, struct prune_cost *savings, struct prune_status *st)
+{
+    const struct prune_units_private *p = units->owned;
+    uint64_t *in = calloc(2 * net->layer_count + 1, sizeof *in);
+    if (!in) return prune_fail_memory(st, 2 * net->layer_count * sizeof *in, "cost of units");
+    uint64_t *out = in + net->layer_count;
+    for (size_t l = 0; l < net->layer_count; l++) {
+        in[l] = kept(p->costs[l].in_units, p->costs[l].in_count, removed);
+        out[l] = kept(units->of_channel[l], (size_t)net->layers[l].out_c, removed);
+    }
+    for (size_t u = 0; u < units->count; u++) {
+        savings[u] = (struct prune_cost){ .units = 1, .channels = units->items[u].member_count };
+        for (size_t t = p->first_touch[u]; t < p->first_touch[u + 1]; t++) {
+            int l = p->touches[t].layer;
+            add_saving(&p->costs[l], &p->touches[t], in[l], out[l], &savings[u]);
+        }
+    }
+    free(in);
+    return PRUNE_OK;
 }

@@ -51,5 +51,7 @@ struct prune_cost { uint64_t macs, parameters; size_t units, channels; };
 void prune_units_cost(const struct prune_net *net, const struct prune_units *units, const uint8_t *removed, struct prune_cost *out);
 /* MACs (and parameters) saved by removing unit u alone at the present shape. */
 void prune_units_saving(const struct prune_net *net, const struct prune_units *units, const uint8_t *removed, size_t unit, struct prune_cost *out);
+/* The same for every unit at once (units->count entries), in time linear in channels. */
+enum prune_code prune_units_savings(const struct prune_net *net, const struct prune_units *units, const uint8_t *removed, struct prune_cost *savings, struct prune_status *st);
 
 #endif
