@@ -27,6 +27,8 @@ endif
 ifneq ($(DARKNET),)
 DARKNET_INC := $(abspath $(DARKNET))/include
 DARKNET_LIB := $(abspath $(DARKNET))
+# what is not ours is handed to the program built beside that library
+HOST_CFLAGS += -DDARKNET_STOCK='"$(abspath $(DARKNET))/darknet"'
 else
 DARKNET_INC := /usr/lib/darknet/include
 DARKNET_LIB := /usr/lib/darknet
@@ -39,7 +41,7 @@ OPT := -O2 -g
 endif
 CFLAGS += -std=c11 -D_GNU_SOURCE $(WARN) $(OPT) $(SAN) -pthread
 DEPFLAGS = -MMD -MP -MF $@.d
-HOST_CFLAGS := -isystem $(DARKNET_INC)
+HOST_CFLAGS += -isystem $(DARKNET_INC)
 PLUGIN_LIBS := -lcjson -lxxhash -lm
 HOST_LIBS := -L$(DARKNET_LIB) -Wl,-rpath,$(DARKNET_LIB) -ldarknet -lopenblas -lpthread
 

@@ -9,5 +9,6 @@ data=${1:?usage: scripts/reproduce_resnet.sh DATA 20|56 [OUT] [flags]} depth=${2
 shift $(($# < 3 ? $# : 3))
 bin=${BIN:-bin} pair=$data/weights/resnet-cifar10/resnet$depth
 mkdir -p "$out"
-"$bin/darknet" prune run "$data/cifar10/cifar10.data" "$pair.cfg" "$pair.weights" -macs 0.5 -protect 0 \
+{ cat "$data/cifar10/cifar10.data"; echo pad_crop=4; } >"$out/cifar10.data"   # pad by 4 and crop, as in the literature
+"$bin/darknet" prune run "$out/cifar10.data" "$pair.cfg" "$pair.weights" -macs 0.5 -protect 0 \
     -total 2 -lr 0.01 -momentum 0.9 -decay 0.0005 -seed 1 -out "$out" "$@"
