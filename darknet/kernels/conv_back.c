@@ -8,7 +8,7 @@
 #include "stock.h"
 #include "vector.h"
 
-enum { TILE_FLOATS = 768, PRODUCT_FLOATS = 1024 };
+enum { TILE_FLOATS = 768, PRODUCT_FLOATS = 2048 };
 
 struct backward_job {
     struct conv_plan plan;

@@ -2,10 +2,10 @@
 #include "vector.h"
 
 #if defined(__x86_64__)
-#pragma GCC optimize("O3")
 #ifdef __clang__
 #pragma clang attribute push(__attribute__((target("avx2,fma"))), apply_to = function)
 #else
+#pragma GCC optimize("O3")
 #pragma GCC target("avx2,fma")
 #endif
 #include <immintrin.h>

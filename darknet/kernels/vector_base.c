@@ -3,7 +3,9 @@
 
 #include <string.h>
 
+#ifndef __clang__
 #pragma GCC optimize("O3")
+#endif
 
 typedef float vf __attribute__((vector_size(16)));
 typedef uint32_t vu __attribute__((vector_size(16)));
