@@ -19,6 +19,7 @@ struct run {
     struct prune_net net;
     struct prune_units units;
     struct prune_mask_origin origin;
+    struct prune_cost original;              /* of the user's network: what targets are fractions of */
     struct prune_work work;
     struct prune_loop_result pruned;
     char *base, *folder;                     /* <out>/work */
@@ -71,6 +72,26 @@ static enum prune_code make_paths(struct run *r, struct prune_status *st)
     return prune_make_dirs(r->folder, st);
 }
 
+/* A target that cannot be reached is said before anything is trained. */
+static enum prune_code check_target(struct run *r, struct prune_status *st)
+{
+    uint8_t *removed = calloc(r->units.count ? r->units.count : 1, 1);
+    double *scores = calloc(r->units.count ? r->units.count : 1, sizeof *scores);
+    struct prune_select_options select = r->o->loop.select;
+    struct prune_select_result result;
+    if (!removed || !scores) {
+        free(removed);
+        free(scores);
+        return prune_fail_memory(st, r->units.count, "mask");
+    }
+    prune_units_cost(&r->net, &r->units, removed, &r->original);
+    select.original = r->original;
+    enum prune_code rc = prune_select(&r->net, &r->units, scores, &select, removed, &result, st);
+    free(removed);
+    free(scores);
+    return rc;
+}
+
 /* Everything that can be refused without the host is refused here. */
 static enum prune_code check_inputs(struct run *r, struct prune_status *st)
 {
@@ -86,27 +107,12 @@ static enum prune_code check_inputs(struct run *r, struct prune_status *st)
     if (rc) return rc;
     if (r->net.task == PRUNE_TASK_OTHER)
         return prune_fail(st, "'%s' has no softmax, cost, yolo, region or detection layer at its end: nothing to train or evaluate", r->o->cfg);
+    rc = check_target(r, st);
+    if (rc) return rc;
     r->origin.cfg_path = r->o->cfg;
     r->origin.weights_path = r->o->weights;
     rc = prune_hash_file(r->o->cfg, r->origin.cfg_hash, st);
     return rc ? rc : prune_hash_file(r->o->weights, r->origin.weights_hash, st);
-}
-
-static enum prune_code check_target(const struct run *r, struct prune_loop_options *loop, struct prune_status *st)
-{
-    uint8_t *removed = calloc(r->units.count ? r->units.count : 1, 1);
-    double *scores = calloc(r->units.count ? r->units.count : 1, sizeof *scores);
-    struct prune_select_result result;
-    if (!removed || !scores) {
-        free(removed);
-        free(scores);
-        return prune_fail_memory(st, r->units.count, "mask");
-    }
-    prune_units_cost(&r->net, &r->units, removed, &loop->select.original);
-    enum prune_code rc = prune_select(&r->net, &r->units, scores, &loop->select, removed, &result, st);
-    free(removed);
-    free(scores);
-    return rc;
 }
 
 static enum prune_code open_work(struct run *r, struct prune_status *st)
@@ -143,15 +149,14 @@ static void read_facts(struct run *r)
 static enum prune_code prune_while_training(struct run *r, struct prune_status *st)
 {
     struct prune_loop_options loop = r->o->loop;
-    enum prune_code rc = check_target(r, &loop, st);
-    if (rc) return rc;
     read_facts(r);
+    loop.select.original = r->original;
     loop.valid = valid_set(r);
     loop.seed = r->o->seed;
     loop.step = r->step;
     fprintf(stderr, "pruning with %s: %zu training steps, then %.1f%% of the units, until %.2f remain; rate %g\n", loop.criterion->name,
             loop.batches_per_iteration, 100 * loop.remove_per_iteration, loop.select.remain, r->step.rate);
-    rc = prune_loop(&r->work, &loop, &r->pruned, st);
+    enum prune_code rc = prune_loop(&r->work, &loop, &r->pruned, st);
     read_facts(r);   /* the training list is known now */
     if (!rc && r->pruned.stopped_by)
         fprintf(stderr, "removal stopped by %s (measured %g); rolled back to the last state that held\n", r->pruned.stopped_by, r->pruned.floor_value);
