@@ -125,8 +125,8 @@ deps:
 	@scripts/deps.sh
 # Built with -k: a test that does not compile counts as one failed program, the others still run.
 test: deps
-	-+@$(MAKE) --no-print-directory -k -j$(JOBS) test-programs
-	@BUILD='$(BUILD)' BIN='$(BIN)' SAN='$(SAN)' DARKNET_LIB='$(DARKNET_LIB)' tests/run
+	+@built=0; $(MAKE) --no-print-directory -k -j$(JOBS) test-programs || built=$$?; \
+		BUILT=$$built BUILD='$(BUILD)' BIN='$(BIN)' SAN='$(SAN)' DARKNET_LIB='$(DARKNET_LIB)' tests/run
 layering: $(BUILD)/libprune.a
 	scripts/layering.sh -library $(BUILD)/libprune.a -host $(DARKNET_LIB)/libdarknet.so
 asan:

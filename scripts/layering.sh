@@ -20,27 +20,44 @@ violations=0
 violation() { echo "layering: $*" >&2; violations=$((violations + 1)); }
 
 # The floor of a file, by its path below plugin/. host.h sits on base; units and everything above may include it.
-floor_of() {
+floor_of() { # sets floor
     case $1 in
-        version.h) echo 0 ;;
-        base/*) echo 1 ;;
-        host.h | host.c) echo 2 ;;
-        model/*) echo 3 ;;
-        units/*) echo 4 ;;
-        score/*) echo 5 ;;
-        select/*) echo 5 ;;
-        rewrite/*) echo 6 ;;
-        run/*) echo 7 ;;
-        commands/*) echo 8 ;;
-        *) echo none ;;
+        version.h) floor=0 ;;
+        base/*) floor=1 ;;
+        host.h | host.c) floor=2 ;;
+        model/*) floor=3 ;;
+        units/*) floor=4 ;;
+        score/*) floor=5 ;;
+        select/*) floor=5 ;;
+        rewrite/*) floor=6 ;;
+        run/*) floor=7 ;;
+        commands/*) floor=8 ;;
+        *) floor=none ;;
     esac
 }
+# The path below plugin/ that a file's #include "name" means; sets target ("../..." when it leaves plugin/). No processes: there are hundreds.
+resolve() { # file, name
+    local folder=${1%/*} part rest=$2
+    if [ "$folder" = "$1" ]; then folder=''; fi
+    while [[ $rest == */* ]]; do
+        part=${rest%%/*} rest=${rest#*/}
+        case $part in
+            . | '') ;;
+            ..) if [ -z "$folder" ] || [[ $folder == *.. ]]; then folder=${folder:+$folder/}..
+                elif [[ $folder == */* ]]; then folder=${folder%/*}
+                else folder=''; fi ;;
+            *) folder=${folder:+$folder/}$part ;;
+        esac
+    done
+    target=${folder:+$folder/}$rest
+}
 check_include() { # file (below plugin/), line number, included name
-    local file=$1 line=$2 name=$3 target own theirs
+    local file=$1 line=$2 name=$3 target floor own theirs
     case $name in *darknet*) violation "plugin/$file:$line: includes '$name': plugin/ knows nothing of Darknet"; return ;; esac
-    target=$(realpath -m --relative-to="$root/plugin" "$root/plugin/$(dirname "$file")/$name")
+    resolve "$file" "$name"
     case $target in ../*) violation "plugin/$file:$line: includes '$name' from outside plugin/"; return ;; esac
-    own=$(floor_of "$file") theirs=$(floor_of "$target")
+    floor_of "$file" && own=$floor
+    floor_of "$target" && theirs=$floor
     if [ "$own" = none ]; then violation "plugin/$file: stands in no room of the house"; return; fi
     if [ "$theirs" = none ]; then violation "plugin/$file:$line: '$name' is in no room of the house"; return; fi
     if [ "$theirs" -gt "$own" ]; then violation "plugin/$file:$line: includes '$name' from a floor above"; return; fi
