@@ -65,7 +65,7 @@ static inline double difference(const float *a, const float *b, size_t n)
         if (!(d_ <= (tolerance))) fail_msg("%s differs from %s by %g (%s:%d)", #a, #b, d_, __FILE__, __LINE__); \
     } while (0)
 
-/* The second copy: a copy of the file, opened so that it prefers its own symbols. AddressSanitizer forbids that. */
+/* The second copy: a copy of the file, opened so that it prefers its own symbols. sanitizers forbid that. */
 static inline void *stock_library(void)
 {
     static void *library;
@@ -93,8 +93,8 @@ static inline void *stock(const char *name)
     return p;
 }
 
-#ifdef __SANITIZE_ADDRESS__
-#define SKIP_WITHOUT_STOCK() do { print_message("comparison with the stock library skipped under AddressSanitizer\n"); skip(); } while (0)
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define SKIP_WITHOUT_STOCK() do { print_message("comparison with the stock library skipped under a sanitizer\n"); skip(); } while (0)
 #else
 #define SKIP_WITHOUT_STOCK() do { } while (0)
 #endif
