@@ -13,7 +13,9 @@ PROGRAM = os.environ.get("PRUNE_BIN", os.path.join(os.path.dirname(__file__), ".
 
 def prune(*arguments, fails=False):
     """Runs `darknet prune ...`; returns its output, or (fails=True) the message of a refusal or None."""
-    done = subprocess.run([PROGRAM, "prune", *map(str, arguments)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, check=False)
+    # one BLAS thread: these calls multiply nothing, and starting a pool for each costs more than the work
+    done = subprocess.run([PROGRAM, "prune", *map(str, arguments)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, check=False,
+                          env=dict(os.environ, OPENBLAS_NUM_THREADS="1"))
     if fails:
         return done.stderr.strip() if done.returncode == 1 else None
     assert done.returncode == 0, "prune %s: exit %d: %s" % (" ".join(map(str, arguments)), done.returncode, done.stderr.strip())

@@ -23,7 +23,7 @@ import equality
 
 TOLERANCE = 1e-4
 PACKAGE = "/usr/share/darknet/cfg"
-FAST = ["cifar", "darknet", "go", "tiny", "resnet18", "yolov3-tiny", "yolov1-tiny", "writing", "rnn"]
+FAST = ["darknet", "tiny", "resnet18", "yolov3-tiny", "yolov1-tiny", "writing", "rnn"]
 SIZES = (64, 96, 128, 224)
 
 

@@ -17,7 +17,7 @@ import equality
 import opencv_equality
 import random_graphs
 
-GRAPHS, TOLERANCE = 60, 1e-9
+GRAPHS, TOLERANCE = 40, 1e-9
 OPTIONS = ([], ["-per-layer"], ["-cost", "macs", "-min-keep", 2], ["-multiple", 2])
 
 
