@@ -76,24 +76,42 @@ static double filter_sum(const float *w, const struct filter_view *v, int norm)
     return sum;
 }
 
+/* Every unit that may be removed has filters to measure. */
+static enum prune_code check_filters(const struct prune_score_input *in, struct prune_status *st)
+{
+    for (size_t u = 0; u < in->units->count; u++) {
+        const struct prune_unit *unit = &in->units->items[u];
+        for (size_t i = 0; i < unit->member_count && !unit->protected_because; i++) {
+            struct prune_channel m = in->units->members[unit->first_member + i];
+            const struct prune_weights_tensor *t;
+            struct filter_view view;
+            if (!filter_of(in, m, &t, &view))
+                return prune_fail(st, "layer %d has no filters in '%s', so 'magnitude' cannot rank it; keep it with -protect %d", m.layer, in->weights->path, m.layer);
+        }
+    }
+    return PRUNE_OK;
+}
+
+/* Layer by layer, not unit by unit: the file is read once from front to back, and its pages are given back behind the reader. */
 enum prune_code prune_magnitude_finish(const void *state, const struct prune_score_input *in, double *scores, struct prune_status *st)
 {
     (void)state;
     enum prune_code rc = need_weights(in, "magnitude", st);
+    if (!rc) rc = check_filters(in, st);
     if (rc) return rc;
-    for (size_t u = 0; u < in->units->count; u++) {
-        const struct prune_unit *unit = &in->units->items[u];
-        double sum = 0;
-        for (size_t i = 0; i < unit->member_count; i++) {
-            struct prune_channel m = in->units->members[unit->first_member + i];
-            const struct prune_weights_tensor *t;
+    for (size_t u = 0; u < in->units->count; u++) scores[u] = 0;
+    for (size_t l = 0; l < in->net->layer_count; l++) {
+        const struct prune_weights_tensor *t = NULL;
+        for (int c = 0; c < in->net->layers[l].out_c; c++) {
             struct filter_view view;
-            if (filter_of(in, m, &t, &view)) sum += filter_sum(prune_weights_data(in->weights, t), &view, in->norm);
-            else if (!unit->protected_because)
-                return prune_fail(st, "layer %d has no filters in '%s', so 'magnitude' cannot rank it; keep it with -protect %d", m.layer, in->weights->path, m.layer);
+            if (!filter_of(in, (struct prune_channel){(int)l, c}, &t, &view)) break;
+            int unit = in->units->of_channel[l][c];
+            if (unit >= 0) scores[unit] += filter_sum(prune_weights_data(in->weights, t), &view, in->norm);
         }
-        scores[u] = in->norm == 1 ? sum : sqrt(sum);
+        size_t header = in->weights->header.size;
+        if (t) prune_map_release_pages(&in->weights->map, header + 4 * t->offset, header + 4 * (t->offset + t->count));
     }
+    for (size_t u = 0; u < in->units->count && in->norm != 1; u++) scores[u] = sqrt(scores[u]);
     return PRUNE_OK;
 }
 
