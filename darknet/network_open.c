@@ -96,6 +96,27 @@ static enum prune_code compare_shapes(const struct open_network *n, struct prune
     return PRUNE_OK;
 }
 
+/* The host counts the workspace of a [local] layer in floats and allocates as many bytes: its forward pass writes past the end. */
+static enum prune_code enlarge_workspace(network *net, struct prune_status *st)
+{
+    size_t bytes = 0;
+    bool local = false;
+    for (int i = 0; i < net->n; i++) {
+        const layer *l = &net->layers[i];
+        size_t need = l->workspace_size;
+        if (l->type == LOCAL) {
+            local = true;
+            need = sizeof(float) * (size_t)l->out_h * (size_t)l->out_w * (size_t)l->size * (size_t)l->size * (size_t)l->c;
+        }
+        if (need > bytes) bytes = need;
+    }
+    if (!local) return PRUNE_OK;
+    float *grown = realloc(net->workspace, bytes);
+    if (!grown) return prune_fail_memory(st, bytes, "workspace");
+    net->workspace = grown;
+    return PRUNE_OK;
+}
+
 static enum prune_code parse(struct open_network *n, int batch, bool quiet, struct prune_status *st)
 {
     char *bytes = NULL;
@@ -105,7 +126,8 @@ static enum prune_code parse(struct open_network *n, int batch, bool quiet, stru
     n->net = network_parse(bytes, size, quiet);
     free(bytes);
     if (!n->net) return prune_fail(st, "cannot hand '%s' to the host: no file in memory can be made (memfd, /proc)", n->cfg.path);
-    return compare_shapes(n, st);
+    rc = enlarge_workspace(n->net, st);
+    return rc ? rc : compare_shapes(n, st);
 }
 
 static enum prune_code load(struct open_network *n, struct prune_weights *w, bool quiet, struct prune_status *st)

@@ -1,5 +1,5 @@
-/* `darknet prune apply`: a mask, scores, or a criterion that needs no data become a smaller network on disk. Needs no host; with
- * -verify 1 the host runs both forms of the network and compares them. */
+/* `darknet prune apply`: a mask, scores, or a criterion that needs no data become a smaller network on disk. The rewrite itself needs no host;
+ * unless the network is large, the host then runs both forms and compares them. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -26,8 +26,8 @@ static const char USAGE[] =
     "  -out DIR          folder for the files; made when missing\n"
     "  -masked 0|1       also write DIR/<base>-masked.weights: the original shape with every reader of a removed channel\n"
     "                    silenced in that column; original cfg + masked weights = pruned pair, in any program (default: 0)\n"
-    "  -verify 0|1       run both forms in the host on random pixels and compare what reaches the heads (default: 0;\n"
-    "                    takes the memory of the running network)\n"
+    "  -verify 0|1       run both forms in the host on random pixels and compare what reaches the heads; takes the memory\n"
+    "                    of the running network (default: 1 up to 20 million parameters, else 0)\n"
     "\n"
     "example:\n"
     "  darknet prune apply cfg/yolov3.cfg yolov3.weights -criterion bn-scale -macs 0.5 -out pruned -masked 1\n"
@@ -39,8 +39,11 @@ struct request {
     const struct prune_criterion *found;
     struct prune_select_options select;
     long seed, norm;
-    bool masked, verify;
+    bool masked, verify, verify_given;
 };
+
+/* Above this `apply` stays what it is for: a rewrite that needs little memory. The user is told how to compare. */
+static const uint64_t VERIFY_UP_TO = 20000000;
 
 /* Flags that mean nothing beside -mask: they would be silently ignored. */
 static enum prune_code refuse_with_mask(const struct prune_args *a, struct prune_status *st)
@@ -63,7 +66,8 @@ static enum prune_code read_request(const struct prune_args *a, struct request *
     if (!rc) rc = prune_args_int(a, "norm", 1, 2, 2, &r->norm, st);
     if (!rc) rc = prune_args_int(a, "seed", 0, 0x7fffffffffffffffL, 1, &r->seed, st);
     if (!rc) rc = prune_args_switch(a, "masked", false, &r->masked, st);
-    if (!rc) rc = prune_args_switch(a, "verify", false, &r->verify, st);
+    if (!rc) rc = prune_args_switch(a, "verify", true, &r->verify, st);
+    r->verify_given = prune_args_has(a, "verify");
     if (!rc && r->criterion) rc = prune_args_criterion(r->criterion, &r->found, st);
     return rc;
 }
@@ -118,17 +122,19 @@ static enum prune_code compare(const struct prune_project *p, const struct prune
 static enum prune_code apply(const struct prune_project *p, const struct prune_host *host, const struct request *r, struct prune_status *st)
 {
     struct prune_pair pair = { 0 };
+    bool verify = r->verify && (r->verify_given || p->net.parameters <= VERIFY_UP_TO);
     uint8_t *removed = calloc(p->units.count + 1, 1);
     enum prune_code rc = removed ? choose(p, r, removed, st) : prune_fail_memory(st, p->units.count, "mask");
-    if (!rc) rc = prune_write_pair(&p->net, &p->units, removed, &p->weights, &p->origin, r->out, r->masked || r->verify, &pair, st);
+    if (!rc) rc = prune_write_pair(&p->net, &p->units, removed, &p->weights, &p->origin, r->out, r->masked || verify, &pair, st);
     if (!rc) {
-        if (r->verify) rc = compare(p, host, &pair, (uint64_t)r->seed, st);
-        if (r->verify && !r->masked) {
+        if (verify) rc = compare(p, host, &pair, (uint64_t)r->seed, st);
+        if (verify && !r->masked) {
             remove(pair.masked);
             free(pair.masked);
             pair.masked = NULL;
         }
         if (!rc) print_table(p, removed, &pair);
+        if (!rc && !verify) printf("not compared in the host; 'darknet prune verify' with the masked weights (-masked 1), or -verify 1, does it\n");
     }
     prune_pair_free(&pair);
     free(removed);

@@ -32,7 +32,7 @@ def check_graph(seed, folder):
     net.write(weights)
     assert equality.keep_all_is_identical(cfg, weights, folder), "a mask that keeps everything changes a file"
     target = rng.uniform(0.3, 0.9)
-    command = ["apply", cfg, weights, "-criterion", "random", "-seed", seed, "-out", folder, "-masked", 1] + OPTIONS[seed % len(OPTIONS)]
+    command = ["apply", cfg, weights, "-criterion", "random", "-seed", seed, "-out", folder, "-masked", 1, "-verify", 0] + OPTIONS[seed % len(OPTIONS)]
     message = equality.prune(*command, "-macs", target, fails=True)
     if message:
         least = equality.smallest_reachable(message)
@@ -47,6 +47,10 @@ def check_graph(seed, folder):
     x = rng.random((2,) + net.input_shape)
     masked, gated, _ = equality.compare_in_numpy(cfg, weights, folder, x)
     assert masked <= TOLERANCE and gated <= TOLERANCE, "masked %.1e, gates shut %.1e from pruned" % (masked, gated)
+    by_host = equality.compare_in_host(cfg, folder)
+    if "[l2norm]" in random_graphs.make(seed) and isinstance(by_host, str) and "= inf" in by_host:
+        return True     # the host divides by zero where all channels of a place are 0
+    assert isinstance(by_host, float) and by_host <= 1e-4, "in the host: %s" % by_host
     return True
 
 
