@@ -1,0 +1,91 @@
+#!/usr/bin/env bash
+# The main job end to end on rendered data: `prune run` on a small classifier and a small detector, its files, its floors, Ctrl-C, and the
+# installed Darknet as a reader of the result.
+set -uo pipefail
+bin=${PRUNE_BIN:-bin/darknet} render=${PRUNE_RENDER:-bin/render-data}
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+passed=0 failed=0
+
+ok() { passed=$((passed + 1)); echo "ok: $1"; }
+bad() { failed=$((failed + 1)); echo "FAIL: $1"; [ -s "$work/err" ] && tr '\r' '\n' <"$work/err" | tail -n 4; }
+# expect <name> <exit code> <text in stdout or stderr> command...
+expect() {
+    local name=$1 want=$2 text=$3 rc
+    shift 3
+    timeout 240 "$@" >"$work/out" 2>"$work/err" </dev/null
+    rc=$?
+    if [ $rc -ne "$want" ]; then bad "$name: exit code $rc, $want expected"
+    elif [ -n "$text" ] && ! grep -qaF -- "$text" "$work/out" "$work/err"; then bad "$name: '$text' is not in the output"
+    else ok "$name"; fi
+}
+same() { if cmp -s "$2" "$3"; then ok "$1"; else bad "$1: '$2' and '$3' differ"; fi; }
+differ() { if cmp -s "$2" "$3"; then bad "$1: '$2' and '$3' are equal"; else ok "$1"; fi; }
+# report <name> <file> <python condition on r>
+report() { if /usr/bin/python3 -c "import json, sys; r = json.load(open(sys.argv[1])); sys.exit(not ($3))" "$2"; then ok "$1"; else bad "$1: $3 does not hold in $2"; fi; }
+
+"$render" classify "$work/c" -images 192 -valid 48 -seed 3 >/dev/null || { echo "FAIL: cannot render"; exit 1; }
+"$render" detect "$work/d" -images 48 -valid 16 -seed 3 >/dev/null || { echo "FAIL: cannot render"; exit 1; }
+sed -e 's/^max_batches=.*/max_batches=100/' -e 's/^batch=.*/batch=16/' -e 's/^burn_in=.*/burn_in=1/' cfg/resnet-shapes.cfg >"$work/net.cfg"
+sed -e 's/^max_batches=.*/max_batches=12/' -e 's/^batch=.*/batch=8/' -e 's/^steps=.*/steps=8,10/' cfg/yolo-shapes.cfg >"$work/box.cfg"
+
+# a classifier
+expect 'a classifier to prune' 0 '' "$bin" classifier train "$work/c/shapes.data" "$work/net.cfg" -seed 1
+cp "$work/c/backup/net_final.weights" "$work/net.weights"
+cp "$work/net.cfg" "$work/net.cfg.before"
+cp "$work/net.weights" "$work/net.weights.before"
+run=("$bin" prune run "$work/c/shapes.data" "$work/net.cfg" "$work/net.weights" -batches-per-iteration 2 -recalibrate 64 -seed 4)
+expect 'run prunes to half the multiply-adds' 0 'multiply-adds' "${run[@]}" -macs 0.5 -finetune 10i -out "$work/a"
+report 'the target is met within one selection step' "$work/a/report.json" '0.45 < r["after"]["macs"] / r["before"]["macs"] <= 0.5 and r["target_met"]'
+report 'masked and rewritten network agree' "$work/a/report.json" 'r["verified"] <= 1e-4'
+report 'stages are told in order' "$work/a/report.json" '[s["name"] for s in r["stages"]] == ["unpruned", "rewritten", "recalibrated", "after"]'
+same 'the cfg is not touched' "$work/net.cfg" "$work/net.cfg.before"
+same 'the weights are not touched' "$work/net.weights" "$work/net.weights.before"
+if [ -e "$work/a/work" ]; then bad 'intermediate files are removed'; else ok 'intermediate files are removed'; fi
+expect 'inspect accepts the pair' 0 '' "$bin" prune inspect "$work/a/net-pruned.cfg" "$work/a/net-pruned.weights"
+expect 'the mask cuts the original to the same shape' 0 '' "$bin" prune apply "$work/net.cfg" "$work/net.weights" -mask "$work/a/net-pruned.mask.json" -out "$work/again"
+same 'the mask gives the same cfg' "$work/a/net-pruned.cfg" "$work/again/net-pruned.cfg"
+expect 'run repeats' 0 '' "${run[@]}" -macs 0.5 -finetune 10i -out "$work/b"
+same 'the same seed gives the same weights' "$work/a/net-pruned.weights" "$work/b/net-pruned.weights"
+expect 'report shows the table again' 0 'multiply-adds' "$bin" prune report "$work/a"
+if [ -x /usr/bin/darknet ]; then
+    expect 'the installed darknet runs the pair' 0 '%' /usr/bin/darknet classifier predict "$work/c/shapes.data" "$work/a/net-pruned.cfg" "$work/a/net-pruned.weights" "$(head -n 1 "$work/c/valid.txt")"
+else echo 'skip: no /usr/bin/darknet'; fi
+expect 'another criterion, parameters as target' 0 'parameters' "${run[@]}" -params 0.6 -criterion magnitude -multiple 4 -out "$work/m"
+report 'parameters meet their target' "$work/m/report.json" 'r["after"]["parameters"] <= 0.6 * r["before"]["parameters"]'
+if grep '^filters=' "$work/m/net-pruned.cfg" | grep -vE '=(3|8|10)$' | cut -d= -f2 | awk '$1 % 4 {exit 1}'; then ok 'kept counts are multiples'; else bad 'kept counts are multiples'; fi
+
+# floors and refusals
+expect 'a floor that nothing holds is an error' 1 '-max-loss' "${run[@]}" -macs 0.5 -max-loss 0.0001 -out "$work/f"
+# between the loss of the trained network and that of guessing among 8 classes
+ceiling=$(/usr/bin/python3 -c 'import json, math, sys; b = json.load(open(sys.argv[1]))["before"]["loss"]; print((b + math.log(8)) / 2 if b < 2 else 2.05)' "$work/a/report.json")
+expect 'a floor stops the removal and rolls back' 0 'rolled back' "${run[@]}" -macs 0.02 -max-loss "$ceiling" -remove-per-iteration 0.2 -out "$work/g"
+report 'what is left after the roll-back is said' "$work/g/report.json" 'not r["target_met"] and r["stopped_by"] == "-max-loss" and r["after"]["macs"] > 0.02 * r["before"]["macs"]'
+expect 'an unreachable target names the smallest' 1 'smallest reachable' "${run[@]}" -macs 0.00001 -out "$work/h"
+if [ -e "$work/h" ]; then bad 'a refusal leaves nothing behind'; else ok 'a refusal leaves nothing behind'; fi
+mkdir -p "$work/same"
+cp "$work/net.cfg" "$work/same/x-pruned.cfg" && cp "$work/net.weights" "$work/same/x-pruned.weights" && cp "$work/net.cfg" "$work/same/x.cfg"
+expect 'weights that would be overwritten are refused' 1 'would overwrite' "$bin" prune run "$work/c/shapes.data" "$work/same/x.cfg" "$work/same/x-pruned.weights" -macs 0.5 -out "$work/same"
+
+# Ctrl-C
+"$bin" prune run "$work/c/shapes.data" "$work/net.cfg" "$work/net.weights" -macs 0.1 -batches-per-iteration 100000 -out "$work/i" >"$work/out" 2>"$work/err" </dev/null &
+pid=$!
+for _ in $(seq 300); do
+    grep -qa 'step' "$work/err" && break
+    sleep 0.1
+done
+kill -INT $pid
+wait $pid
+rc=$?
+if [ $rc -eq 1 ] && grep -qa 'interrupted' "$work/err"; then ok 'Ctrl-C ends the run with a message'; else bad "Ctrl-C ends the run with a message (exit $rc)"; fi
+expect 'Ctrl-C leaves a usable pair' 0 '' "$bin" prune inspect "$work/i/net-pruned.cfg" "$work/i/net-pruned.weights"
+
+# a detector
+expect 'a detector to prune' 0 '' "$bin" detector train "$work/d/shapes.data" "$work/box.cfg" -seed 1
+expect 'run prunes a detector' 0 'mAP@0.5' "$bin" prune run "$work/d/shapes.data" "$work/box.cfg" "$work/d/backup/box_final.weights" -macs 0.6 -batches-per-iteration 1 \
+    -remove-per-iteration 0.1 -recalibrate 16 -finetune 4i -letterbox 0 -out "$work/e"
+report 'its target is met' "$work/e/report.json" 'r["after"]["macs"] <= 0.6 * r["before"]["macs"] and r["verified"] <= 1e-4'
+differ 'its cfg changed' "$work/box.cfg" "$work/e/box-pruned.cfg"
+
+echo "$passed passed, $failed failed"
+[ $failed -eq 0 ]
