@@ -44,7 +44,7 @@ static enum prune_code refuse_inputs(const struct prune_pair *pair, const struct
     return PRUNE_OK;
 }
 
-static enum prune_code write_cfg(const struct prune_plan *plan, const struct prune_net *net, const char *path, struct prune_status *st)
+enum prune_code prune_rewrite_cfg_file(const struct prune_plan *plan, const struct prune_net *net, const char *path, struct prune_status *st)
 {
     char *bytes = NULL;
     size_t size = 0;
@@ -98,7 +98,7 @@ enum prune_code prune_write_pair(const struct prune_net *net, const struct prune
     if (!rc && !(rc = prune_rewrite_weights(&plan, net, in, pair->weights, st))) written[n++] = pair->weights;
     if (!rc && masked && !(rc = prune_rewrite_masked(&plan, net, in, pair->masked, st))) written[n++] = pair->masked;
     if (!rc && !(rc = prune_mask_write(pair->mask, units, removed, origin, st))) written[n++] = pair->mask;
-    if (!rc && !(rc = write_cfg(&plan, net, pair->cfg, st))) written[n++] = pair->cfg;
+    if (!rc && !(rc = prune_rewrite_cfg_file(&plan, net, pair->cfg, st))) written[n++] = pair->cfg;
     if (!rc) rc = read_back(pair, net, units, removed, st);
     while (rc && n) remove(written[--n]);
     prune_plan_free(&plan);

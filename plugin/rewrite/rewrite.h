@@ -20,6 +20,8 @@ void prune_plan_free(struct prune_plan *plan);
 
 /* New cfg text (malloc'd). Only filters=, output=, groups= of changed layers change. */
 enum prune_code prune_rewrite_cfg(const struct prune_plan *plan, const struct prune_net *net, char **bytes, size_t *size, struct prune_status *st);
+/* The same, into a file. */
+enum prune_code prune_rewrite_cfg_file(const struct prune_plan *plan, const struct prune_net *net, const char *path, struct prune_status *st);
 /* New weights file; header and seen kept. Also slices any file of the same layout (momentum). */
 enum prune_code prune_rewrite_weights(const struct prune_plan *plan, const struct prune_net *net, const struct prune_weights *in, const char *path, struct prune_status *st);
 /* Original shape, every reader's input column of a removed channel set to 0 (always exact). */

@@ -107,16 +107,6 @@ static enum prune_code slice_file(const struct prune_plan *plan, const struct pr
     return rc;
 }
 
-static enum prune_code write_cfg(const struct prune_plan *plan, const struct prune_net *net, const char *path, struct prune_status *st)
-{
-    char *bytes = NULL;
-    size_t size = 0;
-    enum prune_code rc = prune_rewrite_cfg(plan, net, &bytes, &size, st);
-    if (!rc) rc = prune_write_file(path, bytes, size, st);
-    free(bytes);
-    return rc;
-}
-
 /* state.json without the gates: they belong to the shape before the shrink. */
 static enum prune_code copy_counters(const char *from, const char *to, struct prune_status *st)
 {
@@ -171,7 +161,7 @@ static enum prune_code slice_state(const struct prune_work *w, const struct prun
     if (!rc) rc = from && to ? copy_counters(from, to, st) : prune_fail_memory(st, 0, "paths");
     free(from);
     free(to);
-    if (!rc) rc = write_cfg(plan, &w->net, p->cfg, st);
+    if (!rc) rc = prune_rewrite_cfg_file(plan, &w->net, p->cfg, st);
     return rc;
 }
 
@@ -244,7 +234,7 @@ enum prune_code prune_work_write(struct prune_work *w, const char *cfg_path, con
     if (!rc) rc = prune_weights_check_finite(&weights, st);
     if (!rc) rc = prune_rewrite_weights(&plan, &w->net, &weights, weights_path, st);
     if (!rc && masked_path) rc = prune_rewrite_masked(&plan, &w->net, &weights, masked_path, st);
-    if (!rc) rc = write_cfg(&plan, &w->net, cfg_path, st);
+    if (!rc) rc = prune_rewrite_cfg_file(&plan, &w->net, cfg_path, st);
     if (open) prune_weights_close(&weights);
     prune_plan_free(&plan);
     free(full);

@@ -5,22 +5,8 @@ set -uo pipefail
 bin=${PRUNE_BIN:-bin/darknet} render=${PRUNE_RENDER:-bin/render-data}
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-passed=0 failed=0
-
-ok() { passed=$((passed + 1)); echo "ok: $1"; }
-bad() { failed=$((failed + 1)); echo "FAIL: $1"; [ -s "$work/err" ] && tr '\r' '\n' <"$work/err" | tail -n 4; }
-# expect <name> <exit code> <text in stdout or stderr> command...
-expect() {
-    local name=$1 want=$2 text=$3 rc
-    shift 3
-    timeout 240 "$@" >"$work/out" 2>"$work/err" </dev/null
-    rc=$?
-    if [ $rc -ne "$want" ]; then bad "$name: exit code $rc, $want expected"
-    elif [ -n "$text" ] && ! grep -qaF -- "$text" "$work/out" "$work/err"; then bad "$name: '$text' is not in the output"
-    else ok "$name"; fi
-}
-same() { if cmp -s "$2" "$3"; then ok "$1"; else bad "$1: '$2' and '$3' differ"; fi; }
-differ() { if cmp -s "$2" "$3"; then bad "$1: '$2' and '$3' are equal"; else ok "$1"; fi; }
+# shellcheck source=tests/cli/expect.inc
+. "$(dirname "${BASH_SOURCE[0]}")/expect.inc"
 # report <name> <file> <python condition on r>
 report() { if /usr/bin/python3 -c "import json, sys; r = json.load(open(sys.argv[1])); sys.exit(not ($3))" "$2"; then ok "$1"; else bad "$1: $3 does not hold in $2"; fi; }
 

@@ -4,22 +4,8 @@ set -uo pipefail
 bin=${PRUNE_BIN:-bin/darknet}
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-passed=0 failed=0
-
-ok() { passed=$((passed + 1)); echo "ok: $1"; }
-bad() { failed=$((failed + 1)); echo "FAIL: $1"; [ -s "$work/err" ] && tail -n 5 "$work/err"; }
-# expect <name> <exit code> <text in stdout or stderr> command...
-expect() {
-    local name=$1 want=$2 text=$3 rc
-    shift 3
-    timeout 120 "$@" >"$work/out" 2>"$work/err" </dev/null
-    rc=$?
-    if [ $rc -ne "$want" ]; then bad "$name: exit code $rc, $want expected"
-    elif [ -n "$text" ] && ! grep -qF -- "$text" "$work/out" "$work/err"; then bad "$name: '$text' is not in the output"
-    else ok "$name"; fi
-}
-holds() { if [ -e "$2" ]; then ok "$1"; else bad "$1: '$2' is missing"; fi; }
-same() { if cmp -s "$2" "$3"; then ok "$1"; else bad "$1: '$2' and '$3' differ"; fi; }
+# shellcheck source=tests/cli/expect.inc
+. "$(dirname "${BASH_SOURCE[0]}")/expect.inc"
 
 /usr/bin/python3 - "$work" <<'EOF' || { echo "FAIL: cannot draw the images"; exit 1; }
 import sys, os, numpy as np, cv2
