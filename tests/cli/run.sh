@@ -47,6 +47,7 @@ expect 'a floor that nothing holds is an error' 1 '-max-loss' "${run[@]}" -macs 
 ceiling=$(/usr/bin/python3 -c 'import json, math, sys; b = json.load(open(sys.argv[1]))["before"]["loss"]; print((b + math.log(8)) / 2 if b < 2 else 2.05)' "$work/a/report.json")
 expect 'a floor stops the removal and rolls back' 0 'rolled back' "${run[@]}" -macs 0.02 -max-loss "$ceiling" -remove-per-iteration 0.2 -out "$work/g"
 report 'what is left after the roll-back is said' "$work/g/report.json" 'not r["target_met"] and r["stopped_by"] == "-max-loss" and r["after"]["macs"] > 0.02 * r["before"]["macs"]'
+expect 'an accuracy that nothing holds is an error' 1 '-min-accuracy' "${run[@]}" -macs 0.5 -min-accuracy 1 -out "$work/f"
 expect 'an unreachable target names the smallest' 1 'smallest reachable' "${run[@]}" -macs 0.00001 -out "$work/h"
 if [ -e "$work/h" ]; then bad 'a refusal leaves nothing behind'; else ok 'a refusal leaves nothing behind'; fi
 mkdir -p "$work/same"
