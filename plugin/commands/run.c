@@ -29,6 +29,7 @@ static const char usage[] =
     "  -total N          training in all, pruning steps included; the rest is fine-tuning (wins over -finetune)\n"
     "  -lr X             learning rate: constant while pruning, then a half cosine to 0\n"
     "                    (default: the cfg's learning_rate, at most 0.01)\n"
+    "  -finetune-lr X    where the half cosine starts, if not at -lr: repair bears a higher rate than pruning (default: -lr)\n"
     "  -momentum X, -decay X      of SGD (default: the cfg's)\n"
     "  -recalibrate N    training images, drawn as in training, that batch-norm statistics are averaged over (default: 2560; 0: no)\n"
     "  -max-loss X       stop removing and roll back when the mean training loss of an iteration exceeds X\n"
@@ -47,7 +48,7 @@ static const char usage[] =
 
 static const struct prune_flag flags[] = {
     {"out", true}, PRUNE_SELECT_FLAGS, {"criterion", true}, {"norm", true}, {"batches-per-iteration", true}, {"remove-per-iteration", true},
-    {"momentum-score", true}, {"finetune", true}, {"total", true}, {"lr", true}, {"momentum", true}, {"decay", true}, {"recalibrate", true},
+    {"momentum-score", true}, {"finetune", true}, {"total", true}, {"lr", true}, {"finetune-lr", true}, {"momentum", true}, {"decay", true}, {"recalibrate", true},
     {"max-loss", true}, {"min-accuracy", true}, {"images", true}, {"letterbox", true}, PRUNE_HOST_FLAGS, {"keep-work", false}, {0}};
 
 static enum prune_code read_loop(const struct prune_args *a, struct prune_loop_options *loop, struct prune_status *st)
@@ -79,6 +80,7 @@ static enum prune_code read_options(const struct prune_args *a, struct prune_run
                                     .total = prune_args_string(a, "total", NULL), .keep_work = prune_args_has(a, "keep-work")};
     enum prune_code rc = read_loop(a, &o->loop, st);
     if (!rc) rc = prune_args_int(a, "recalibrate", 0, 1000000000, 2560, &recalibrate, st);
+    if (!rc) rc = prune_args_double(a, "finetune-lr", 1e-9, 10, 0, &o->finetune_rate, st);
     if (!rc) rc = prune_args_host(a, &host, st);
     if (!rc) rc = prune_args_images(a, o->data, PRUNE_DATA_VALID, &images, st);
     size_t ignored;

@@ -215,6 +215,7 @@ static enum prune_code finetune(struct run *r, struct prune_host_net *net, struc
     size_t epoch = r->train_images / (r->images_per_step ? r->images_per_step : 1);
     struct prune_finetune_options options = {.steps = r->finetune_steps, .step = r->step, .weights_path = r->out_weights, .save_every = epoch ? epoch : 100};
     struct prune_finetune_result result;
+    if (r->o->finetune_rate > 0) options.step.rate = r->o->finetune_rate;
     enum prune_code rc = r->host->train_start(net, &set, 0, NULL, NULL, st);
     if (!rc) rc = prune_finetune(r->host, net, &options, &result, st);
     r->host->train_stop(net);
@@ -296,6 +297,7 @@ static void describe_training(struct run *r)
     cJSON_AddNumberToObject(r->report, "finetune_steps", (double)r->finetune_steps);
     cJSON_AddNumberToObject(r->report, "images_per_step", (double)r->images_per_step);
     cJSON_AddNumberToObject(r->report, "rate", r->step.rate);
+    cJSON_AddNumberToObject(r->report, "finetune_rate", r->o->finetune_rate > 0 ? r->o->finetune_rate : r->step.rate);
     cJSON_AddNumberToObject(r->report, "momentum", r->step.momentum);
     cJSON_AddNumberToObject(r->report, "decay", r->step.decay);
     cJSON_AddBoolToObject(r->report, "target_met", r->pruned.target_met);

@@ -15,6 +15,7 @@ struct prune_run_options {
     struct prune_loop_options loop;      /* criterion, selection, rates; .select.original and .valid are filled by the run;
                                             .step.rate 0 = prune_default_rate, .step.momentum and .decay NAN = the cfg's */
     const char *finetune;                /* "2" epochs or "300i"; NULL: none */
+    double finetune_rate;                /* where fine-tuning starts; 0 = the rate of pruning */
     const char *total;                   /* length of training in all, pruning included; wins over finetune; NULL: not given */
     size_t recalibrate_images;           /* 0 = none */
     size_t evaluate_images;              /* 0 = the whole valid list */
