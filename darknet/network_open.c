@@ -97,8 +97,9 @@ static enum prune_code compare_shapes(const struct open_network *n, struct prune
 }
 
 /* The host counts the workspace of a [local] layer in floats and allocates as many bytes: its forward pass writes past the end. */
-static enum prune_code enlarge_workspace(network *net, struct prune_status *st)
+static enum prune_code enlarge_workspace(struct open_network *n, struct prune_status *st)
 {
+    network *net = n->net;
     size_t bytes = 0;
     bool local = false;
     for (int i = 0; i < net->n; i++) {
@@ -113,7 +114,7 @@ static enum prune_code enlarge_workspace(network *net, struct prune_status *st)
     if (!local) return PRUNE_OK;
     float *grown = realloc(net->workspace, bytes);
     if (!grown) return prune_fail_memory(st, bytes, "workspace");
-    net->workspace = grown;
+    net->workspace = n->workspace = grown;
     return PRUNE_OK;
 }
 
@@ -126,7 +127,7 @@ static enum prune_code parse(struct open_network *n, int batch, bool quiet, stru
     n->net = network_parse(bytes, size, quiet);
     free(bytes);
     if (!n->net) return prune_fail(st, "cannot hand '%s' to the host: no file in memory can be made (memfd, /proc)", n->cfg.path);
-    rc = enlarge_workspace(n->net, st);
+    rc = enlarge_workspace(n, st);
     return rc ? rc : compare_shapes(n, st);
 }
 
@@ -201,6 +202,7 @@ void network_close(struct open_network *n)
 {
     gate_detach(n->gates);
     if (n->net) free_network(n->net);
+    free(n->workspace);
     if (n->units.items) prune_units_free(&n->units);
     if (n->shape.layers) prune_net_free(&n->shape);
     if (n->cfg.bytes) prune_cfg_free(&n->cfg);

@@ -17,6 +17,7 @@ struct open_network {
     bool gated;                                      /* the cfg carries [gate] sections */
     size_t loaded_layers;                            /* of the weights file (prefix allowed) */
     struct gate_table *gates;                        /* of the [gate] sections; NULL without. May be replaced (gate_detach first) */
+    float *workspace;                                /* net->workspace where we enlarged it: the host never frees one */
     struct prune_units units;                        /* numbering of the gates; filled only when gated */
 };
 /* weights NULL: fresh, from host_context()->seed. allow_prefix: accept darknet53.conv.74-like files. Batch (images per forward pass) as in the cfg
