@@ -10,4 +10,4 @@ seed=${4:-1} bin=${BIN:-bin} pair=$data/weights/resnet-cifar10/resnet$depth
 mkdir -p "$out"
 { cat "$data/cifar10/cifar10.data"; echo pad_crop=4; } >"$out/cifar10.data"   # pad by 4 and crop, as in the literature
 "$bin/darknet" prune run "$out/cifar10.data" "$pair.cfg" "$pair.weights" -macs 0.5 -protect 0 \
-    -total 2 -lr 0.02 -finetune-lr 0.05 -cost macs -batches-per-iteration 4 -momentum 0.9 -decay 0.0005 -seed "$seed" -out "$out"
+    -total 2 -lr 0.05 -cost macs -remove-per-iteration 0.04 -momentum 0.9 -decay 0.0005 -seed "$seed" -out "$out"
