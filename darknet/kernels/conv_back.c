@@ -7,6 +7,7 @@
 #include "pool.h"
 #include "stock.h"
 #include "vector.h"
+#include "winograd.h"
 
 enum { TILE_FLOATS = 768, PRODUCT_FLOATS = 2048 };
 
@@ -205,6 +206,11 @@ void backward_convolutional_layer(layer l, network net)
         return;
     }
     batchnorm_backward_delta(l, net, l.activation, l.batch_normalize);
+    if (winograd_suits(&l, true)) {
+        struct winograd_plan plan = winograd_plan_make(&l);
+        winograd_backward(&l, &plan, net.input, net.delta);
+        return;
+    }
     j.nweights = (size_t)p->n * (size_t)p->terms;
     int32_t *offsets = pool_buffer(POOL_OFFSETS, ((size_t)p->terms + (size_t)(p->ng * p->taps)) * sizeof *offsets);
     conv_input_offsets(p, offsets);

@@ -8,17 +8,17 @@
 #include "pool.h"
 #include "stock.h"
 #include "vector.h"
+#include "winograd.h"
 
 enum { TILE_FLOATS = 768 };
 
-enum finish { FINISH_ACTIVATE, FINISH_MOMENTS, FINISH_NORMALISE };
 
 struct forward_job {
     struct conv_plan plan;
     const layer *l;
     const float *input, *weights;      /* weights packed */
     const int32_t *offsets;
-    enum finish finish;
+    enum conv_finish_kind finish;
     enum vector_activation f;
     struct moments *moments;           /* (units, n) */
 };
@@ -123,6 +123,29 @@ static void take_moments(const struct forward_job *j)
     batchnorm_take_moments(*j->l, j->moments);
 }
 
+static void forward_winograd(layer l, network net)
+{
+    struct winograd_plan p = winograd_plan_make(&l);
+    struct conv_finish finish = {.l = &l};
+    bool fused = activation_fuses(l.activation, &finish.f);
+
+    finish.kind = !l.batch_normalize ? FINISH_ACTIVATE : batchnorm_frozen(net) ? FINISH_NORMALISE : FINISH_MOMENTS;
+    if (finish.kind == FINISH_MOMENTS) {
+        size_t bytes = (size_t)(p.units * p.n) * sizeof *finish.moments;
+        finish.moments = memset(pool_buffer(POOL_SUMS, bytes), 0, bytes);
+    }
+    winograd_forward(&l, &p, net.input, &finish);
+    if (finish.kind == FINISH_MOMENTS) {
+        for (int i = p.n; i < p.units * p.n; ++i) {
+            moments_merge(&finish.moments[i % p.n], finish.moments[i].count, finish.moments[i].mean, finish.moments[i].squares);
+        }
+        batchnorm_take_moments(l, finish.moments);
+        batchnorm_apply(l, false, l.activation);
+    } else if (!fused) {
+        activate_array(l.output, l.outputs * l.batch, l.activation);
+    }
+}
+
 void forward_convolutional_layer(layer l, network net)
 {
     struct forward_job j = {.plan = conv_plan_make(&l, false), .l = &l, .input = net.input};
@@ -132,6 +155,10 @@ void forward_convolutional_layer(layer l, network net)
 
     if (l.binary || l.xnor) {
         stock_layer_call("forward_convolutional_layer", l, net);
+        return;
+    }
+    if (winograd_suits(&l, false)) {
+        forward_winograd(l, net);
         return;
     }
     float *weights = pool_buffer(POOL_WEIGHTS, conv_forward_weights_size(p, rows) * sizeof *weights);

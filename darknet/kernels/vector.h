@@ -11,6 +11,15 @@ enum { VECTOR_MAX_LANES = 16, VECTOR_MAX_ROWS = 8 };
 /* Activations that fuse with other passes. */
 enum vector_activation { VECTOR_LINEAR, VECTOR_RELU, VECTOR_LEAKY };
 
+/* Tiles of 4x4 pixels of one channel of several images: `columns` tiles a row, tile_rows rows of tiles, one after the other; a tile's number is
+ * row * columns + column. stride: the number of tiles rounded up to whole vectors. */
+struct winograd_grid {
+    size_t tile_rows, columns, stride, width;
+    const int32_t *rows;    /* offsets of the source rows in the channel's plane, 6 (winograd_input) or 4 (winograd_delta) per tile row; -1: zeros */
+    const float *zeros;     /* (width) */
+};
+enum { WINOGRAD_PRODUCTS = 36, WINOGRAD_SCRATCH = 31, WINOGRAD_SLACK = 256 };   /* scratch floats: WINOGRAD_SCRATCH * stride + WINOGRAD_SLACK */
+
 struct vector_ops {
     const char *name;
     int lanes;   /* floats per vector */
@@ -44,6 +53,16 @@ struct vector_ops {
     /* x = 1/(1 + exp(-x)) and (exp(2x) - 1)/(exp(2x) + 1) */
     void (*logistic)(size_t n, float *x);
     void (*tanh)(size_t n, float *x);
+
+    /* Winograd F(4x4, 3x3), product k of tile t at v[k * vstride + t], t < stride, zeros past the last tile.
+     * input: B^T d B of the 6x6 pixels around each tile; delta: A e A^T of its 4x4; output: y[row * 4 * stride + 4 * tile + column] = A^T m A */
+    void (*winograd_input)(const struct winograd_grid *g, const float *plane, float *scratch, float *v, size_t vstride);
+    void (*winograd_delta)(const struct winograd_grid *g, const float *plane, float *scratch, float *v, size_t vstride);
+    void (*winograd_output)(const struct winograd_grid *g, const float *m, size_t mstride, float *y);
+    /* u[k * ustride + i] = G w G^T of filter i < n, whose 3x3 taps start at w + at[i] (at[i] < 0: zeros), turned by 180 degrees if `turned`;
+     * and its transpose: w[9 * i + tap] += G^T u G */
+    void (*winograd_filters)(size_t n, const float *w, const int32_t *at, int turned, float *u, size_t ustride);
+    void (*winograd_gradient)(size_t n, const float *u, size_t ustride, float *w);
 };
 
 const struct vector_ops *vector_ops(void);          /* the best this machine runs */

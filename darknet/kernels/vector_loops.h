@@ -335,8 +335,12 @@ static void hyperbolic(size_t n, float *x)
     }
 }
 
+#include "winograd_loops.h"
+
 const struct vector_ops TABLE = {
     .name = TABLE_NAME, .lanes = LANES, .rows = ROWS, .correlate = correlate, .products = products, .affine = affine,
     .affine_pair = affine_pair, .sum = sum, .squares = squares, .gradient = gradient, .copy_rows = copy_rows, .add_rows = add_rows, .add = add, .scale = scale, .descend = descend,
     .logistic = logistic, .tanh = hyperbolic,
+    .winograd_input = winograd_input, .winograd_delta = winograd_delta, .winograd_output = winograd_output, .winograd_filters = winograd_filters,
+    .winograd_gradient = winograd_gradient,
 };

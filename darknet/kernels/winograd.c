@@ -1,0 +1,294 @@
+/* Winograd convolutions (winograd.h). Letters: V transformed input (36, c, tiles), U filters, M = U V or the transformed delta (36, n, tiles). */
+#include "winograd.h"
+
+#include <string.h>
+
+#include "pool.h"
+#include "vector.h"
+
+enum { K = WINOGRAD_PRODUCTS, SIDE = 4 };
+
+static int at_least(int a, int b) { return a > b ? a : b; }
+static int at_most(int a, int b) { return a < b ? a : b; }
+static int ceiling(int a, int b) { return (a + b - 1) / b; }
+static size_t vectors(size_t tiles) { size_t n = (size_t)vector_ops()->lanes; return (tiles + n - 1) / n * n; }
+
+struct winograd_plan winograd_plan_make(const layer *l)
+{
+    enum { CACHE = 110 * 1024, FEWEST = 24, MOST = 192 };   /* floats of V and M that stay in the second-level cache; tiles of a unit */
+    int threads = pool_threads();
+    struct winograd_plan p = {.batch = l->batch, .c = l->c, .n = l->n, .h = l->h, .w = l->w, .columns = ceiling(l->w, SIDE), .rows = ceiling(l->h, SIDE),
+                              .images = 1, .bands = 1};
+    int tiles = at_most(MOST, at_least(FEWEST, CACHE / (K * (l->c + l->n)))), image = p.columns * p.rows;
+
+    p.band = p.rows;
+    if (image < tiles) {
+        int share = ceiling(p.batch, threads), parts = ceiling(share, at_least(1, tiles / image));
+        p.images = ceiling(share, parts);
+    } else {
+        int rows = at_least(1, (tiles + p.columns / 2) / p.columns);
+        if (p.batch < threads) rows = at_most(rows, ceiling(p.rows * p.batch, threads));
+        p.bands = ceiling(p.rows, rows);
+        p.band = ceiling(p.rows, p.bands);
+        p.bands = ceiling(p.rows, p.band);
+    }
+    p.units = p.bands > 1 ? p.batch * p.bands : ceiling(p.batch, p.images);
+    p.tasks = at_most(threads, p.units);
+    p.stride = vectors((size_t)(p.images * p.band * p.columns));
+    return p;
+}
+
+bool winograd_suits(const layer *l, bool backward)
+{
+    (void)backward;
+    if (l->size != 3 || l->stride != 1 || l->pad != 1 || l->groups != 1 || l->binary || l->xnor) return false;
+    if (vector_ops()->lanes > 8) return false;   /* direct sums were faster where both were measured */
+    return l->c >= 8 && l->n >= 8;
+}
+
+struct span { int image, images, row, rows; };   /* images of a unit and its tile rows in each */
+
+static struct span unit_span(const struct winograd_plan *p, int unit)
+{
+    struct span s = {.rows = p->rows};
+
+    if (p->bands > 1) {
+        s.image = unit / p->bands;
+        s.images = 1;
+        s.row = unit % p->bands * p->band;
+        s.rows = at_most(p->band, p->rows - s.row);
+    } else {
+        s.image = unit * p->images;
+        s.images = at_most(p->images, p->batch - s.image);
+    }
+    return s;
+}
+
+/* Source rows of each tile row, `count` from `first` rows below its top, in arrays of `channels` planes per image. */
+static struct winograd_grid grid_make(const struct winograd_plan *p, struct span s, int channels, int first, int count, int32_t *rows, const float *zeros)
+{
+    struct winograd_grid g = {.tile_rows = (size_t)(s.images * s.rows), .columns = (size_t)p->columns, .width = (size_t)p->w, .rows = rows, .zeros = zeros};
+
+    g.stride = vectors(g.tile_rows * g.columns);
+    for (int i = 0; i < s.images; ++i) {
+        for (int r = 0; r < s.rows; ++r) {
+            for (int k = 0; k < count; ++k) {
+                int y = (s.row + r) * SIDE + first + k;
+                *rows++ = y < 0 || y >= p->h ? -1 : (i * channels * p->h + y) * p->w;
+            }
+        }
+    }
+    return g;
+}
+
+/* Buffers of a thread, cut from one block of scratch. */
+struct buffers { float *v, *m, *scratch, *tile; int32_t *rows; };
+
+static size_t row_list(const struct winograd_plan *p) { return (size_t)(p->images * p->band * 6); }
+
+static struct buffers buffers_get(const struct winograd_plan *p, int thread)
+{
+    size_t v = K * (size_t)p->c * p->stride, m = K * (size_t)p->n * p->stride, scratch = WINOGRAD_SCRATCH * p->stride + WINOGRAD_SLACK;
+    size_t wide = v > m ? v : m;   /* the input gradient turns the two around */
+    struct buffers b;
+
+    b.v = pool_scratch(thread, POOL_INPUT, wide);
+    b.m = pool_scratch(thread, POOL_DELTA, wide);
+    b.scratch = pool_scratch(thread, POOL_TILE, scratch + 16 * p->stride + row_list(p));
+    b.tile = b.scratch + scratch;
+    b.rows = (int32_t *)(b.tile + 16 * p->stride);
+    return b;
+}
+
+struct job {
+    const struct winograd_plan *p;
+    const layer *l;
+    const struct conv_finish *finish;
+    const float *input;
+    float *input_delta;
+    const float *u, *turned;   /* packed filters, forward and for the input gradient */
+    const float *zeros;        /* (w) */
+    float *updates;            /* (tasks, 36, n, c) */
+};
+
+static size_t filters_size(int outs, int ins, int rows) { return (size_t)K * (size_t)(ceiling(outs, rows) * rows) * (size_t)ins; }
+
+struct filters_job { const layer *l; bool turned; int rows, outs, ins, tasks; float *u; };
+
+/* u: (36, blocks of `rows` outputs, inputs, rows) */
+static void filters_task(void *arg, int task, int thread)
+{
+    const struct filters_job *j = arg;
+    int blocks = ceiling(j->outs, j->rows), last = (int)pool_first((size_t)blocks, task + 1, j->tasks), n = j->ins * j->rows, step = j->l->c * 9;
+    int32_t *at = (int32_t *)pool_scratch(thread, POOL_PARTIAL, (size_t)n);
+
+    for (int b = (int)pool_first((size_t)blocks, task, j->tasks); b < last; ++b) {
+        for (int i = 0; i < n; ++i) {
+            int in = i / j->rows, out = b * j->rows + i % j->rows;
+            at[i] = out >= j->outs ? -1 : j->turned ? in * step + out * 9 : out * step + in * 9;
+        }
+        vector_ops()->winograd_filters((size_t)n, j->l->weights, at, j->turned, j->u + (size_t)b * (size_t)n, (size_t)(blocks * n));
+    }
+}
+
+static float *filters_make(const layer *l, bool turned)
+{
+    struct filters_job j = {.l = l, .turned = turned, .rows = vector_ops()->rows, .outs = turned ? l->c : l->n, .ins = turned ? l->n : l->c};
+
+    j.u = pool_buffer(turned ? POOL_WEIGHTS_BACK : POOL_WEIGHTS, filters_size(j.outs, j.ins, j.rows) * sizeof *j.u);
+    j.tasks = pool_split((size_t)ceiling(j.outs, j.rows), (size_t)j.outs * (size_t)j.ins * 4);
+    pool_run(j.tasks, filters_task, &j);
+    return j.u;
+}
+
+/* m = u v for each of the 36 products */
+static void multiply(int outs, int ins, const float *u, const float *v, float *m, size_t stride, int32_t *offsets)
+{
+    const struct vector_ops *ops = vector_ops();
+
+    for (int i = 0; i < ins; ++i) offsets[i] = (int32_t)((size_t)i * stride);
+    for (int k = 0; k < K; ++k) {
+        for (int o = 0; o < outs; o += ops->rows, u += ins * ops->rows) {
+            ops->correlate(at_most(ops->rows, outs - o), (size_t)ins, u, offsets, v, m + (size_t)o * stride, (ptrdiff_t)stride, stride);
+        }
+        v += (size_t)ins * stride;
+        m += (size_t)outs * stride;
+    }
+}
+
+/* Copies (adds) the rows of a unit's tiles to their plane; returns rows per image. */
+static int put_rows(const struct winograd_plan *p, struct span s, const struct winograd_grid *g, int image, const float *tile, float *plane, bool add)
+{
+    const struct vector_ops *ops = vector_ops();
+    size_t pitch = (size_t)(SIDE * p->columns), w = (size_t)p->w;
+    int height = at_most(s.rows * SIDE, p->h - s.row * SIDE);
+
+    for (int k = 0; k < SIDE && k < height; ++k) {
+        const float *from = tile + (size_t)k * 4 * g->stride + (size_t)(image * s.rows) * pitch;
+        float *to = plane + (size_t)(s.row * SIDE + k) * w;
+        if (add) ops->add_rows((size_t)ceiling(height - k, SIDE), w, from, pitch, to, SIDE * w);
+        else ops->copy_rows((size_t)ceiling(height - k, SIDE), w, from, pitch, to, SIDE * w, 0);
+    }
+    return height;
+}
+
+static void forward_unit(const struct job *j, int unit, int thread)
+{
+    const struct winograd_plan *p = j->p;
+    const struct vector_ops *ops = vector_ops();
+    struct buffers b = buffers_get(p, thread);
+    struct span s = unit_span(p, unit);
+    struct winograd_grid g = grid_make(p, s, p->c, -1, 6, b.rows, j->zeros);
+    size_t plane = (size_t)p->h * (size_t)p->w, cs = (size_t)p->c * g.stride, ns = (size_t)p->n * g.stride;
+    const float *in = j->input + (size_t)(s.image * p->c) * plane;
+    int32_t *offsets = (int32_t *)pool_scratch(thread, POOL_TAIL, (size_t)at_least(p->c, p->n));
+
+    for (int c = 0; c < p->c; ++c) ops->winograd_input(&g, in + (size_t)c * plane, b.scratch, b.v + (size_t)c * g.stride, cs);
+    multiply(p->n, p->c, j->u, b.v, b.m, g.stride, offsets);
+    for (int f = 0; f < p->n; ++f) {
+        ops->winograd_output(&g, b.m + (size_t)f * g.stride, ns, b.tile);
+        for (int i = 0; i < s.images; ++i) {
+            size_t at = (size_t)((s.image + i) * p->n + f) * plane;
+            int height = put_rows(p, s, &g, i, b.tile, conv_finish_target(j->finish) + at, false);
+            conv_finish_run(j->finish, unit, f, at + (size_t)(s.row * SIDE * p->w), (size_t)(height * p->w));
+        }
+    }
+}
+
+static void forward_task(void *arg, int task, int thread)
+{
+    const struct job *j = arg;
+    int last = (int)pool_first((size_t)j->p->units, task + 1, j->p->tasks);
+
+    for (int unit = (int)pool_first((size_t)j->p->units, task, j->p->tasks); unit < last; ++unit) forward_unit(j, unit, thread);
+}
+
+static const float *zeros_get(const struct winograd_plan *p)
+{
+    size_t bytes = (size_t)p->w * sizeof(float);
+
+    return memset(pool_buffer(POOL_OFFSETS, bytes), 0, bytes);
+}
+
+void winograd_forward(const layer *l, const struct winograd_plan *p, const float *input, const struct conv_finish *finish)
+{
+    struct job j = {.p = p, .l = l, .finish = finish, .input = input, .u = filters_make(l, false), .zeros = zeros_get(p)};
+
+    pool_run(p->tasks, forward_task, &j);
+}
+
+/* updates (36, n, c) += transformed delta times transformed input, along the tiles */
+static void weight_gradient(const struct job *j, const float *m, const float *v, size_t stride, float *updates, const int32_t *offsets)
+{
+    const struct winograd_plan *p = j->p;
+    size_t cs = (size_t)p->c * stride, ns = (size_t)p->n * stride;
+
+    for (int k = 0; k < K; ++k, m += ns, v += cs, updates += p->n * p->c) {
+        vector_ops()->products(p->n, (size_t)p->c, m, (ptrdiff_t)stride, offsets, v, updates, p->c, stride);
+    }
+}
+
+static void backward_unit(const struct job *j, int unit, float *updates, int thread)
+{
+    const struct winograd_plan *p = j->p;
+    const struct vector_ops *ops = vector_ops();
+    struct buffers b = buffers_get(p, thread);
+    struct span s = unit_span(p, unit);
+    struct winograd_grid g = grid_make(p, s, p->c, -1, 6, b.rows, j->zeros);
+    size_t plane = (size_t)p->h * (size_t)p->w, cs = (size_t)p->c * g.stride, ns = (size_t)p->n * g.stride;
+    const float *in = j->input + (size_t)(s.image * p->c) * plane, *delta = j->l->delta + (size_t)(s.image * p->n) * plane;
+    int32_t *offsets = (int32_t *)pool_scratch(thread, POOL_TAIL, (size_t)at_least(p->c, p->n));
+
+    for (int c = 0; c < p->c; ++c) {
+        ops->winograd_input(&g, in + (size_t)c * plane, b.scratch, b.v + (size_t)c * g.stride, cs);
+        offsets[c] = (int32_t)((size_t)c * g.stride);
+    }
+    g = grid_make(p, s, p->n, 0, SIDE, b.rows, j->zeros);
+    for (int f = 0; f < p->n; ++f) ops->winograd_delta(&g, delta + (size_t)f * plane, b.scratch, b.m + (size_t)f * g.stride, ns);
+    weight_gradient(j, b.m, b.v, g.stride, updates, offsets);
+    if (!j->input_delta) return;
+    g = grid_make(p, s, p->n, -1, 6, b.rows, j->zeros);
+    for (int f = 0; f < p->n; ++f) ops->winograd_input(&g, delta + (size_t)f * plane, b.scratch, b.m + (size_t)f * g.stride, ns);
+    multiply(p->c, p->n, j->turned, b.m, b.v, g.stride, offsets);
+    for (int c = 0; c < p->c; ++c) {
+        ops->winograd_output(&g, b.v + (size_t)c * g.stride, cs, b.tile);
+        for (int i = 0; i < s.images; ++i) put_rows(p, s, &g, i, b.tile, j->input_delta + (size_t)((s.image + i) * p->c + c) * plane, true);
+    }
+}
+
+static void backward_task(void *arg, int task, int thread)
+{
+    const struct job *j = arg;
+    size_t size = (size_t)K * (size_t)j->p->n * (size_t)j->p->c;
+    float *updates = j->updates + (size_t)task * size;
+    int last = (int)pool_first((size_t)j->p->units, task + 1, j->p->tasks);
+
+    memset(updates, 0, size * sizeof *updates);
+    for (int unit = (int)pool_first((size_t)j->p->units, task, j->p->tasks); unit < last; ++unit) backward_unit(j, unit, updates, thread);
+}
+
+/* Adds up the tasks' sums of a range of filters, in task order, and takes them back to 3x3 taps. */
+static void reduce_task(void *arg, int task, int thread)
+{
+    const struct job *j = arg;
+    size_t c = (size_t)j->p->c, product = (size_t)j->p->n * c, size = K * product;
+    size_t first = pool_first((size_t)j->p->n, task, j->p->tasks), count = pool_first((size_t)j->p->n, task + 1, j->p->tasks) - first;
+
+    (void)thread;
+    for (int t = 1; t < j->p->tasks; ++t) {
+        for (size_t k = 0; k < K; ++k) {
+            vector_ops()->add(count * c, 1, j->updates + (size_t)t * size + k * product + first * c, j->updates + k * product + first * c);
+        }
+    }
+    vector_ops()->winograd_gradient(count * c, j->updates + first * c, product, j->l->weight_updates + 9 * first * c);
+}
+
+void winograd_backward(const layer *l, const struct winograd_plan *p, const float *input, float *input_delta)
+{
+    struct job j = {.p = p, .l = l, .input = input, .input_delta = input_delta, .zeros = zeros_get(p)};
+
+    if (input_delta) j.turned = filters_make(l, true);
+    j.updates = pool_buffer(POOL_COPY, (size_t)p->tasks * K * (size_t)p->n * (size_t)p->c * sizeof(float));
+    pool_run(p->tasks, backward_task, &j);
+    pool_run(p->tasks, reduce_task, &j);
+}
