@@ -1,40 +1,50 @@
 /* Winograd convolutions (winograd.h). Letters: V transformed input (36, c, tiles), U filters, M = U V or the transformed delta (36, n, tiles). */
-#include "winograd.h"
+#include "winograd_tiles.h"
 
 #include <string.h>
 
 #include "pool.h"
-#include "vector.h"
 
-enum { K = WINOGRAD_PRODUCTS, SIDE = 4 };
+enum { K = WINOGRAD_PRODUCTS, SIDE = WINOGRAD_SIDE };
 
 static int at_least(int a, int b) { return a > b ? a : b; }
 static int at_most(int a, int b) { return a < b ? a : b; }
 static int ceiling(int a, int b) { return (a + b - 1) / b; }
-static size_t vectors(size_t tiles) { size_t n = (size_t)vector_ops()->lanes; return (tiles + n - 1) / n * n; }
+
+/* Units of several small images, or bands of a large one, of about `tiles` tiles. */
+static void plan_units(struct winograd_plan *p, int tiles, int shares)
+{
+    int image = p->columns * p->rows;
+
+    p->images = p->bands = 1;
+    p->band = p->rows;
+    if (image < tiles) {
+        int share = ceiling(p->batch, shares), parts = ceiling(share, at_least(1, tiles / image));
+        p->images = ceiling(share, parts);
+    } else {
+        int rows = at_least(1, (tiles + p->columns / 2) / p->columns);
+        if (p->batch < shares) rows = at_most(rows, ceiling(p->rows * p->batch, shares));
+        p->bands = ceiling(p->rows, rows);
+        p->band = ceiling(p->rows, p->bands);
+        p->bands = ceiling(p->rows, p->band);
+    }
+    p->units = p->bands > 1 ? p->batch * p->bands : ceiling(p->batch, p->images);
+    p->stride = winograd_vectors((size_t)(p->images * p->band * p->columns));
+}
 
 struct winograd_plan winograd_plan_make(const layer *l)
 {
     enum { CACHE = 110 * 1024, FEWEST = 24, MOST = 192 };   /* floats of V and M that stay in the second-level cache; tiles of a unit */
-    int threads = pool_threads();
-    struct winograd_plan p = {.batch = l->batch, .c = l->c, .n = l->n, .h = l->h, .w = l->w, .columns = ceiling(l->w, SIDE), .rows = ceiling(l->h, SIDE),
-                              .images = 1, .bands = 1};
-    int tiles = at_most(MOST, at_least(FEWEST, CACHE / (K * (l->c + l->n)))), image = p.columns * p.rows;
+    enum { WIDE = 96 * 96, WIDE_TILES = 512, BLOCK = 2048 * 1024 };   /* pairs of channels; tiles; floats of a block of filters */
+    struct winograd_plan p = {.batch = l->batch, .c = l->c, .n = l->n, .h = l->h, .w = l->w, .columns = ceiling(l->w, SIDE), .rows = ceiling(l->h, SIDE)};
 
-    p.band = p.rows;
-    if (image < tiles) {
-        int share = ceiling(p.batch, threads), parts = ceiling(share, at_least(1, tiles / image));
-        p.images = ceiling(share, parts);
-    } else {
-        int rows = at_least(1, (tiles + p.columns / 2) / p.columns);
-        if (p.batch < threads) rows = at_most(rows, ceiling(p.rows * p.batch, threads));
-        p.bands = ceiling(p.rows, rows);
-        p.band = ceiling(p.rows, p.bands);
-        p.bands = ceiling(p.rows, p.band);
+    plan_units(&p, at_most(MOST, at_least(FEWEST, CACHE / (K * (l->c + l->n)))), pool_threads());
+    if (l->c * l->n >= WIDE || p.units < pool_threads()) {
+        int most = at_least(l->c, l->n);
+        plan_units(&p, WIDE_TILES, 1);
+        p.block = at_most(most, at_least(32, BLOCK / (K * most)));
     }
-    p.units = p.bands > 1 ? p.batch * p.bands : ceiling(p.batch, p.images);
-    p.tasks = at_most(threads, p.units);
-    p.stride = vectors((size_t)(p.images * p.band * p.columns));
+    p.tasks = at_most(pool_threads(), p.units);
     return p;
 }
 
@@ -44,41 +54,6 @@ bool winograd_suits(const layer *l, bool backward)
     if (l->size != 3 || l->stride != 1 || l->pad != 1 || l->groups != 1 || l->binary || l->xnor) return false;
     if (vector_ops()->lanes > 8) return false;   /* direct sums were faster where both were measured */
     return l->c >= 8 && l->n >= 8;
-}
-
-struct span { int image, images, row, rows; };   /* images of a unit and its tile rows in each */
-
-static struct span unit_span(const struct winograd_plan *p, int unit)
-{
-    struct span s = {.rows = p->rows};
-
-    if (p->bands > 1) {
-        s.image = unit / p->bands;
-        s.images = 1;
-        s.row = unit % p->bands * p->band;
-        s.rows = at_most(p->band, p->rows - s.row);
-    } else {
-        s.image = unit * p->images;
-        s.images = at_most(p->images, p->batch - s.image);
-    }
-    return s;
-}
-
-/* Source rows of each tile row, `count` from `first` rows below its top, in arrays of `channels` planes per image. */
-static struct winograd_grid grid_make(const struct winograd_plan *p, struct span s, int channels, int first, int count, int32_t *rows, const float *zeros)
-{
-    struct winograd_grid g = {.tile_rows = (size_t)(s.images * s.rows), .columns = (size_t)p->columns, .width = (size_t)p->w, .rows = rows, .zeros = zeros};
-
-    g.stride = vectors(g.tile_rows * g.columns);
-    for (int i = 0; i < s.images; ++i) {
-        for (int r = 0; r < s.rows; ++r) {
-            for (int k = 0; k < count; ++k) {
-                int y = (s.row + r) * SIDE + first + k;
-                *rows++ = y < 0 || y >= p->h ? -1 : (i * channels * p->h + y) * p->w;
-            }
-        }
-    }
-    return g;
 }
 
 /* Buffers of a thread, cut from one block of scratch. */
@@ -156,29 +131,13 @@ static void multiply(int outs, int ins, const float *u, const float *v, float *m
     }
 }
 
-/* Copies (adds) the rows of a unit's tiles to their plane; returns rows per image. */
-static int put_rows(const struct winograd_plan *p, struct span s, const struct winograd_grid *g, int image, const float *tile, float *plane, bool add)
-{
-    const struct vector_ops *ops = vector_ops();
-    size_t pitch = (size_t)(SIDE * p->columns), w = (size_t)p->w;
-    int height = at_most(s.rows * SIDE, p->h - s.row * SIDE);
-
-    for (int k = 0; k < SIDE && k < height; ++k) {
-        const float *from = tile + (size_t)k * 4 * g->stride + (size_t)(image * s.rows) * pitch;
-        float *to = plane + (size_t)(s.row * SIDE + k) * w;
-        if (add) ops->add_rows((size_t)ceiling(height - k, SIDE), w, from, pitch, to, SIDE * w);
-        else ops->copy_rows((size_t)ceiling(height - k, SIDE), w, from, pitch, to, SIDE * w, 0);
-    }
-    return height;
-}
-
 static void forward_unit(const struct job *j, int unit, int thread)
 {
     const struct winograd_plan *p = j->p;
     const struct vector_ops *ops = vector_ops();
     struct buffers b = buffers_get(p, thread);
-    struct span s = unit_span(p, unit);
-    struct winograd_grid g = grid_make(p, s, p->c, -1, 6, b.rows, j->zeros);
+    struct winograd_span s = winograd_unit(p, unit);
+    struct winograd_grid g = winograd_grid_input(p, s, p->c, b.rows, j->zeros);
     size_t plane = (size_t)p->h * (size_t)p->w, cs = (size_t)p->c * g.stride, ns = (size_t)p->n * g.stride;
     const float *in = j->input + (size_t)(s.image * p->c) * plane;
     int32_t *offsets = (int32_t *)pool_scratch(thread, POOL_TAIL, (size_t)at_least(p->c, p->n));
@@ -189,7 +148,7 @@ static void forward_unit(const struct job *j, int unit, int thread)
         ops->winograd_output(&g, b.m + (size_t)f * g.stride, ns, b.tile);
         for (int i = 0; i < s.images; ++i) {
             size_t at = (size_t)((s.image + i) * p->n + f) * plane;
-            int height = put_rows(p, s, &g, i, b.tile, conv_finish_target(j->finish) + at, false);
+            int height = winograd_put_rows(p, s, &g, i, b.tile, conv_finish_target(j->finish) + at, false);
             conv_finish_run(j->finish, unit, f, at + (size_t)(s.row * SIDE * p->w), (size_t)(height * p->w));
         }
     }
@@ -212,6 +171,10 @@ static const float *zeros_get(const struct winograd_plan *p)
 
 void winograd_forward(const layer *l, const struct winograd_plan *p, const float *input, const struct conv_finish *finish)
 {
+    if (p->block) {
+        winograd_wide_forward(l, p, input, finish);
+        return;
+    }
     struct job j = {.p = p, .l = l, .finish = finish, .input = input, .u = filters_make(l, false), .zeros = zeros_get(p)};
 
     pool_run(p->tasks, forward_task, &j);
@@ -233,8 +196,8 @@ static void backward_unit(const struct job *j, int unit, float *updates, int thr
     const struct winograd_plan *p = j->p;
     const struct vector_ops *ops = vector_ops();
     struct buffers b = buffers_get(p, thread);
-    struct span s = unit_span(p, unit);
-    struct winograd_grid g = grid_make(p, s, p->c, -1, 6, b.rows, j->zeros);
+    struct winograd_span s = winograd_unit(p, unit);
+    struct winograd_grid g = winograd_grid_input(p, s, p->c, b.rows, j->zeros);
     size_t plane = (size_t)p->h * (size_t)p->w, cs = (size_t)p->c * g.stride, ns = (size_t)p->n * g.stride;
     const float *in = j->input + (size_t)(s.image * p->c) * plane, *delta = j->l->delta + (size_t)(s.image * p->n) * plane;
     int32_t *offsets = (int32_t *)pool_scratch(thread, POOL_TAIL, (size_t)at_least(p->c, p->n));
@@ -243,16 +206,16 @@ static void backward_unit(const struct job *j, int unit, float *updates, int thr
         ops->winograd_input(&g, in + (size_t)c * plane, b.scratch, b.v + (size_t)c * g.stride, cs);
         offsets[c] = (int32_t)((size_t)c * g.stride);
     }
-    g = grid_make(p, s, p->n, 0, SIDE, b.rows, j->zeros);
+    g = winograd_grid_delta(p, s, b.rows, j->zeros);
     for (int f = 0; f < p->n; ++f) ops->winograd_delta(&g, delta + (size_t)f * plane, b.scratch, b.m + (size_t)f * g.stride, ns);
     weight_gradient(j, b.m, b.v, g.stride, updates, offsets);
     if (!j->input_delta) return;
-    g = grid_make(p, s, p->n, -1, 6, b.rows, j->zeros);
+    g = winograd_grid_input(p, s, p->n, b.rows, j->zeros);
     for (int f = 0; f < p->n; ++f) ops->winograd_input(&g, delta + (size_t)f * plane, b.scratch, b.m + (size_t)f * g.stride, ns);
     multiply(p->c, p->n, j->turned, b.m, b.v, g.stride, offsets);
     for (int c = 0; c < p->c; ++c) {
         ops->winograd_output(&g, b.v + (size_t)c * g.stride, cs, b.tile);
-        for (int i = 0; i < s.images; ++i) put_rows(p, s, &g, i, b.tile, j->input_delta + (size_t)((s.image + i) * p->c + c) * plane, true);
+        for (int i = 0; i < s.images; ++i) winograd_put_rows(p, s, &g, i, b.tile, j->input_delta + (size_t)((s.image + i) * p->c + c) * plane, true);
     }
 }
 
@@ -285,6 +248,10 @@ static void reduce_task(void *arg, int task, int thread)
 
 void winograd_backward(const layer *l, const struct winograd_plan *p, const float *input, float *input_delta)
 {
+    if (p->block) {
+        winograd_wide_backward(l, p, input, input_delta);
+        return;
+    }
     struct job j = {.p = p, .l = l, .input = input, .input_delta = input_delta, .zeros = zeros_get(p)};
 
     if (input_delta) j.turned = filters_make(l, true);

@@ -17,6 +17,7 @@ struct winograd_plan {
     int images;              /* of a unit; 1 when bands > 1 */
     int bands, band;         /* per image; tile rows of one */
     int units, tasks;
+    int block;               /* > 0: wide, filters of a block */
     size_t stride;           /* tiles of a unit at most, rounded up to whole vectors */
 };
 
@@ -28,5 +29,9 @@ struct winograd_plan winograd_plan_make(const layer *l);
 void winograd_forward(const layer *l, const struct winograd_plan *p, const float *input, const struct conv_finish *finish);
 /* l->delta is the gradient of the convolution's own output; adds to l->weight_updates and, unless NULL, input_delta. */
 void winograd_backward(const layer *l, const struct winograd_plan *p, const float *input, float *input_delta);
+
+/* The same for many channels (p->block > 0): winograd_wide.c. */
+void winograd_wide_forward(const layer *l, const struct winograd_plan *p, const float *input, const struct conv_finish *finish);
+void winograd_wide_backward(const layer *l, const struct winograd_plan *p, const float *input, float *input_delta);
 
 #endif
