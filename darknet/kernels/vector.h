@@ -17,8 +17,9 @@ struct winograd_grid {
     size_t tile_rows, columns, stride, width;
     const int32_t *rows;    /* offsets of the source rows in the channel's plane, 6 (winograd_input) or 4 (winograd_delta) per tile row; -1: zeros */
     const float *zeros;     /* (width) */
+    const float *left, *right;   /* (stride): all bits set where the tile before (after) is a neighbour in the same row, none set at the row's ends */
 };
-enum { WINOGRAD_PRODUCTS = 36, WINOGRAD_SCRATCH = 31, WINOGRAD_SLACK = 256 };   /* scratch floats: WINOGRAD_SCRATCH * stride + WINOGRAD_SLACK */
+enum { WINOGRAD_PRODUCTS = 36, WINOGRAD_SCRATCH = 24 };   /* scratch floats: WINOGRAD_SCRATCH * stride */
 
 struct vector_ops {
     const char *name;

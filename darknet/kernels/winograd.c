@@ -35,7 +35,7 @@ static void plan_units(struct winograd_plan *p, int tiles, int shares)
 struct winograd_plan winograd_plan_make(const layer *l)
 {
     enum { CACHE = 110 * 1024, FEWEST = 24, MOST = 192 };   /* floats of V and M that stay in the second-level cache; tiles of a unit */
-    enum { WIDE = 96 * 96, WIDE_TILES = 512, BLOCK = 2048 * 1024 };   /* pairs of channels; tiles; floats of a block of filters */
+    enum { WIDE = 64 * 64, WIDE_TILES = 512, BLOCK = 2048 * 1024 };   /* pairs of channels; tiles; floats of a block of filters */
     struct winograd_plan p = {.batch = l->batch, .c = l->c, .n = l->n, .h = l->h, .w = l->w, .columns = ceiling(l->w, SIDE), .rows = ceiling(l->h, SIDE)};
 
     plan_units(&p, at_most(MOST, at_least(FEWEST, CACHE / (K * (l->c + l->n)))), pool_threads());
@@ -57,21 +57,19 @@ bool winograd_suits(const layer *l, bool backward)
 }
 
 /* Buffers of a thread, cut from one block of scratch. */
-struct buffers { float *v, *m, *scratch, *tile; int32_t *rows; };
-
-static size_t row_list(const struct winograd_plan *p) { return (size_t)(p->images * p->band * 6); }
+struct buffers { float *v, *m, *scratch, *tile; int32_t *space; };
 
 static struct buffers buffers_get(const struct winograd_plan *p, int thread)
 {
-    size_t v = K * (size_t)p->c * p->stride, m = K * (size_t)p->n * p->stride, scratch = WINOGRAD_SCRATCH * p->stride + WINOGRAD_SLACK;
+    size_t v = K * (size_t)p->c * p->stride, m = K * (size_t)p->n * p->stride, scratch = WINOGRAD_SCRATCH * p->stride;
     size_t wide = v > m ? v : m;   /* the input gradient turns the two around */
     struct buffers b;
 
     b.v = pool_scratch(thread, POOL_INPUT, wide);
     b.m = pool_scratch(thread, POOL_DELTA, wide);
-    b.scratch = pool_scratch(thread, POOL_TILE, scratch + 16 * p->stride + row_list(p));
+    b.scratch = pool_scratch(thread, POOL_TILE, scratch + 16 * p->stride + winograd_grid_space(p));
     b.tile = b.scratch + scratch;
-    b.rows = (int32_t *)(b.tile + 16 * p->stride);
+    b.space = (int32_t *)(b.tile + 16 * p->stride);
     return b;
 }
 
@@ -82,7 +80,6 @@ struct job {
     const float *input;
     float *input_delta;
     const float *u, *turned;   /* packed filters, forward and for the input gradient */
-    const float *zeros;        /* (w) */
     float *updates;            /* (tasks, 36, n, c) */
 };
 
@@ -137,7 +134,7 @@ static void forward_unit(const struct job *j, int unit, int thread)
     const struct vector_ops *ops = vector_ops();
     struct buffers b = buffers_get(p, thread);
     struct winograd_span s = winograd_unit(p, unit);
-    struct winograd_grid g = winograd_grid_input(p, s, p->c, b.rows, j->zeros);
+    struct winograd_grid g = winograd_grid_input(p, s, p->c, b.space);
     size_t plane = (size_t)p->h * (size_t)p->w, cs = (size_t)p->c * g.stride, ns = (size_t)p->n * g.stride;
     const float *in = j->input + (size_t)(s.image * p->c) * plane;
     int32_t *offsets = (int32_t *)pool_scratch(thread, POOL_TAIL, (size_t)at_least(p->c, p->n));
@@ -162,20 +159,13 @@ static void forward_task(void *arg, int task, int thread)
     for (int unit = (int)pool_first((size_t)j->p->units, task, j->p->tasks); unit < last; ++unit) forward_unit(j, unit, thread);
 }
 
-static const float *zeros_get(const struct winograd_plan *p)
-{
-    size_t bytes = (size_t)p->w * sizeof(float);
-
-    return memset(pool_buffer(POOL_OFFSETS, bytes), 0, bytes);
-}
-
 void winograd_forward(const layer *l, const struct winograd_plan *p, const float *input, const struct conv_finish *finish)
 {
     if (p->block) {
         winograd_wide_forward(l, p, input, finish);
         return;
     }
-    struct job j = {.p = p, .l = l, .finish = finish, .input = input, .u = filters_make(l, false), .zeros = zeros_get(p)};
+    struct job j = {.p = p, .l = l, .finish = finish, .input = input, .u = filters_make(l, false)};
 
     pool_run(p->tasks, forward_task, &j);
 }
@@ -197,7 +187,7 @@ static void backward_unit(const struct job *j, int unit, float *updates, int thr
     const struct vector_ops *ops = vector_ops();
     struct buffers b = buffers_get(p, thread);
     struct winograd_span s = winograd_unit(p, unit);
-    struct winograd_grid g = winograd_grid_input(p, s, p->c, b.rows, j->zeros);
+    struct winograd_grid g = winograd_grid_input(p, s, p->c, b.space);
     size_t plane = (size_t)p->h * (size_t)p->w, cs = (size_t)p->c * g.stride, ns = (size_t)p->n * g.stride;
     const float *in = j->input + (size_t)(s.image * p->c) * plane, *delta = j->l->delta + (size_t)(s.image * p->n) * plane;
     int32_t *offsets = (int32_t *)pool_scratch(thread, POOL_TAIL, (size_t)at_least(p->c, p->n));
@@ -206,11 +196,11 @@ static void backward_unit(const struct job *j, int unit, float *updates, int thr
         ops->winograd_input(&g, in + (size_t)c * plane, b.scratch, b.v + (size_t)c * g.stride, cs);
         offsets[c] = (int32_t)((size_t)c * g.stride);
     }
-    g = winograd_grid_delta(p, s, b.rows, j->zeros);
+    g = winograd_grid_delta(p, s, b.space);
     for (int f = 0; f < p->n; ++f) ops->winograd_delta(&g, delta + (size_t)f * plane, b.scratch, b.m + (size_t)f * g.stride, ns);
     weight_gradient(j, b.m, b.v, g.stride, updates, offsets);
     if (!j->input_delta) return;
-    g = winograd_grid_input(p, s, p->n, b.rows, j->zeros);
+    g = winograd_grid_input(p, s, p->n, b.space);
     for (int f = 0; f < p->n; ++f) ops->winograd_input(&g, delta + (size_t)f * plane, b.scratch, b.m + (size_t)f * g.stride, ns);
     multiply(p->c, p->n, j->turned, b.m, b.v, g.stride, offsets);
     for (int c = 0; c < p->c; ++c) {
@@ -252,7 +242,7 @@ void winograd_backward(const layer *l, const struct winograd_plan *p, const floa
         winograd_wide_backward(l, p, input, input_delta);
         return;
     }
-    struct job j = {.p = p, .l = l, .input = input, .input_delta = input_delta, .zeros = zeros_get(p)};
+    struct job j = {.p = p, .l = l, .input = input, .input_delta = input_delta};
 
     if (input_delta) j.turned = filters_make(l, true);
     j.updates = pool_buffer(POOL_COPY, (size_t)p->tasks * K * (size_t)p->n * (size_t)p->c * sizeof(float));

@@ -2,17 +2,26 @@
  * Interpolation points 0, 1, -1, 1/2, -2, infinity, whose rounding errors are a third of those of 0, +-1, +-2 (Barabasz and others 2020).
  * A vector runs over tiles: the four columns of a tile are taken apart (and put together) with shuffles. */
 
+typedef int32_t vbits __attribute__((vector_size(4 * LANES)));
+
+/* Shuffles of two vectors. BEHIND: the last float of the first, then the second but its last; AHEAD: the first but its first, then the first of the second. */
 #if LANES == 4
+#define BEHIND 3, 4, 5, 6
+#define AHEAD 1, 2, 3, 4
 #define EVEN 0, 2, 4, 6
 #define ODD 1, 3, 5, 7
 #define LOW 0, 4, 1, 5
 #define HIGH 2, 6, 3, 7
 #elif LANES == 8
+#define BEHIND 7, 8, 9, 10, 11, 12, 13, 14
+#define AHEAD 1, 2, 3, 4, 5, 6, 7, 8
 #define EVEN 0, 2, 4, 6, 8, 10, 12, 14
 #define ODD 1, 3, 5, 7, 9, 11, 13, 15
 #define LOW 0, 8, 1, 9, 2, 10, 3, 11
 #define HIGH 4, 12, 5, 13, 6, 14, 7, 15
 #else
+#define BEHIND 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30
+#define AHEAD 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16
 #define EVEN 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30
 #define ODD 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31
 #define LOW 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23
@@ -132,38 +141,37 @@ INLINE void columns_together(const vf d[4], float *x)
 VERTICAL(vertical_input, 6, winograd_b)
 VERTICAL(vertical_delta, 4, winograd_a)
 
-/* One scratch row of tiles to the six products of its tiles. A tile reads one column of each neighbour in its row. */
-static void horizontal_input(const struct winograd_grid *g, const float *s, float *columns, float *v, size_t vstride)
+INLINE vf v_and(vf a, const float *mask)
 {
-    size_t stride = g->stride, shift = stride + 2 * LANES;
-    float *d[4] = {columns, columns + shift, columns + 2 * shift, columns + 3 * shift};
-    float *left = columns + 4 * shift, *right = columns + 5 * shift + LANES;   /* d[3] of the tile before, d[0] of the tile after */
+    vf m = v_load(mask);
+    return (vf)((vbits)a & (vbits)m);
+}
 
+/* One scratch row of tiles to the six products of its tiles. A tile reads one column of each neighbour in its row. */
+static void horizontal_input(const struct winograd_grid *g, const float *s, float *v, size_t vstride)
+{
+    size_t stride = g->stride;
+    vf before = v_set(0), d[4], next[4] = {before, before, before, before};
+
+    columns_apart(s, d);
     for (size_t t = 0; t < stride; t += LANES) {
-        vf a[4];
-        columns_apart(s + 4 * t, a);
-#pragma GCC unroll 4
-        for (int k = 0; k < 4; ++k) v_store(d[k] + t, a[k]);
-        v_store(left + t + 1, a[3]);
-        v_store(right + t - 1, a[0]);
-    }
-    right[stride - 1] = 0;
-    for (size_t t = 0; t <= g->tile_rows * g->columns; t += g->columns) {
-        left[t] = 0;
-        if (t) right[t - 1] = 0;
-    }
-    for (size_t t = 0; t < stride; t += LANES) {
-        vf in[6] = {v_load(left + t), v_load(d[0] + t), v_load(d[1] + t), v_load(d[2] + t), v_load(d[3] + t), v_load(right + t)}, out[6];
+        vf out[6];
+        if (t + LANES < stride) columns_apart(s + 4 * (t + LANES), next);
+        vf left = v_and(__builtin_shufflevector(before, d[3], BEHIND), g->left + t), right = v_and(__builtin_shufflevector(d[0], next[0], AHEAD), g->right + t);
+        vf in[6] = {left, d[0], d[1], d[2], d[3], right};
         winograd_b(in, out);
 #pragma GCC unroll 6
         for (size_t k = 0; k < 6; ++k) v_store(v + k * vstride + t, out[k]);
+        before = d[3];
+#pragma GCC unroll 4
+        for (int k = 0; k < 4; ++k) d[k] = next[k];
     }
 }
 
 static void winograd_input(const struct winograd_grid *g, const float *plane, float *scratch, float *v, size_t vstride)
 {
     vertical_input(g, plane, scratch);
-    for (size_t k = 0; k < 6; ++k) horizontal_input(g, scratch + k * 4 * g->stride, scratch + 24 * g->stride, v + 6 * k * vstride, vstride);
+    for (size_t k = 0; k < 6; ++k) horizontal_input(g, scratch + k * 4 * g->stride, v + 6 * k * vstride, vstride);
 }
 
 static void winograd_delta(const struct winograd_grid *g, const float *plane, float *scratch, float *v, size_t vstride)

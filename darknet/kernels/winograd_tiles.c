@@ -1,6 +1,8 @@
 /* Tiles of Winograd convolutions (winograd_tiles.h). */
 #include "winograd_tiles.h"
 
+#include <string.h>
+
 enum { SIDE = WINOGRAD_SIDE };
 
 static int at_most(int a, int b) { return a < b ? a : b; }
@@ -29,12 +31,23 @@ struct winograd_span winograd_unit(const struct winograd_plan *p, int unit)
     return s;
 }
 
-/* Source rows of each tile row, `count` from `first` rows below its top, in arrays of `channels` planes per image. */
-static struct winograd_grid grid_make(const struct winograd_plan *p, struct winograd_span s, int channels, int first, int count, int32_t *rows, const float *zeros)
+size_t winograd_grid_space(const struct winograd_plan *p) { return (size_t)(p->images * p->band * 6 + p->w) + 2 * p->stride; }
+
+/* Source rows of each tile row: `count` from `first` rows below its top, in arrays of `channels` planes per image. */
+static struct winograd_grid grid_make(const struct winograd_plan *p, struct winograd_span s, int channels, int first, int count, int32_t *space)
 {
-    struct winograd_grid g = {.tile_rows = (size_t)(s.images * s.rows), .columns = (size_t)p->columns, .width = (size_t)p->w, .rows = rows, .zeros = zeros};
+    struct winograd_grid g = {.tile_rows = (size_t)(s.images * s.rows), .columns = (size_t)p->columns, .width = (size_t)p->w};
+    int32_t *left = space, *right = left + p->stride, *zeros = right + p->stride, *rows = zeros + p->w;
 
     g.stride = winograd_vectors(g.tile_rows * g.columns);
+    g.left = (float *)left;
+    g.right = (float *)right;
+    g.zeros = memset(zeros, 0, g.width * sizeof *zeros);
+    g.rows = rows;
+    for (size_t t = 0; t < g.stride; ++t) {
+        left[t] = t % g.columns ? -1 : 0;
+        right[t] = (t + 1) % g.columns ? -1 : 0;
+    }
     for (int i = 0; i < s.images; ++i) {
         for (int r = 0; r < s.rows; ++r) {
             for (int k = 0; k < count; ++k) {
@@ -46,14 +59,14 @@ static struct winograd_grid grid_make(const struct winograd_plan *p, struct wino
     return g;
 }
 
-struct winograd_grid winograd_grid_input(const struct winograd_plan *p, struct winograd_span s, int channels, int32_t *rows, const float *zeros)
+struct winograd_grid winograd_grid_input(const struct winograd_plan *p, struct winograd_span s, int channels, int32_t *space)
 {
-    return grid_make(p, s, channels, -1, 6, rows, zeros);
+    return grid_make(p, s, channels, -1, 6, space);
 }
 
-struct winograd_grid winograd_grid_delta(const struct winograd_plan *p, struct winograd_span s, int32_t *rows, const float *zeros)
+struct winograd_grid winograd_grid_delta(const struct winograd_plan *p, struct winograd_span s, int32_t *space)
 {
-    return grid_make(p, s, p->n, 0, SIDE, rows, zeros);
+    return grid_make(p, s, p->n, 0, SIDE, space);
 }
 
 /* Copies (adds) the rows of a unit's tiles to their plane; returns rows per image. */

@@ -14,9 +14,10 @@ struct winograd_span { int image, images, row, rows; };
 struct winograd_span winograd_unit(const struct winograd_plan *p, int unit);
 
 /* The tiles of a span, reading an array of `channels` planes per image: 6 rows around each tile row, or (delta) its 4 rows in (batch, n, h, w).
- * rows: images * rows * 6 of the span; zeros: (w). */
-struct winograd_grid winograd_grid_input(const struct winograd_plan *p, struct winograd_span s, int channels, int32_t *rows, const float *zeros);
-struct winograd_grid winograd_grid_delta(const struct winograd_plan *p, struct winograd_span s, int32_t *rows, const float *zeros);
+ * space: winograd_grid_space() words, in use as long as the grid. */
+size_t winograd_grid_space(const struct winograd_plan *p);
+struct winograd_grid winograd_grid_input(const struct winograd_plan *p, struct winograd_span s, int channels, int32_t *space);
+struct winograd_grid winograd_grid_delta(const struct winograd_plan *p, struct winograd_span s, int32_t *space);
 
 /* Copies (adds) the rows of one image of the span from tiles as winograd_output leaves them to its plane; returns how many rows. */
 int winograd_put_rows(const struct winograd_plan *p, struct winograd_span s, const struct winograd_grid *g, int image, const float *tile, float *plane,

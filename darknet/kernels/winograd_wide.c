@@ -17,7 +17,7 @@ struct planes_job { const struct winograd_plan *p; const struct winograd_grid *g
 
 static float *thread_scratch(const struct winograd_plan *p, int thread)
 {
-    return pool_scratch(thread, POOL_TILE, (WINOGRAD_SCRATCH + 16) * p->stride + WINOGRAD_SLACK);
+    return pool_scratch(thread, POOL_TILE, (WINOGRAD_SCRATCH + 16) * p->stride);
 }
 
 static void planes_task(void *arg, int task, int thread)
@@ -130,19 +130,18 @@ static void gradient_task(void *arg, int task, int thread)
     vector_ops()->winograd_gradient(n * c, j->u + first * c, (size_t)j->count * c, j->w + 9 * first * c);
 }
 
-/* Shared memory of a convolution: v (36, most(c, n), stride), m (36, block, stride), u (36, block, most), then the rows' offsets and the zero row. */
-struct memory { float *v, *m, *u, *zeros; int32_t *rows; };
+/* Shared memory of a convolution: v (36, most(c, n), stride), m (36, block, stride), u (36, block, most). */
+struct memory { float *v, *m, *u; int32_t *space; };
 
 static struct memory memory_get(const struct winograd_plan *p)
 {
-    size_t most = (size_t)(p->c > p->n ? p->c : p->n), block = (size_t)p->block, rows = (size_t)(p->images * p->band * 6), w = (size_t)p->w;
+    size_t most = (size_t)(p->c > p->n ? p->c : p->n), block = (size_t)p->block;
     struct memory a;
 
     a.v = pool_buffer(POOL_COPY, K * most * p->stride * sizeof(float));
     a.m = pool_buffer(POOL_WEIGHTS_BACK, K * block * p->stride * sizeof(float));
     a.u = pool_buffer(POOL_WEIGHTS, K * block * most * sizeof(float));
-    a.zeros = memset(pool_buffer(POOL_OFFSETS, w * sizeof(float) + 2 * rows * sizeof(int32_t)), 0, w * sizeof(float));
-    a.rows = (int32_t *)(a.zeros + w);
+    a.space = pool_buffer(POOL_OFFSETS, winograd_grid_space(p) * sizeof *a.space);
     return a;
 }
 
@@ -153,7 +152,7 @@ void winograd_wide_forward(const layer *l, const struct winograd_plan *p, const 
 
     for (int unit = 0; unit < p->units; ++unit) {
         struct winograd_span s = winograd_unit(p, unit);
-        struct winograd_grid g = winograd_grid_input(p, s, p->c, a.rows, a.zeros);
+        struct winograd_grid g = winograd_grid_input(p, s, p->c, a.space);
         transform_planes(p, &g, false, input + (size_t)(s.image * p->c) * plane, p->c, a.v);
         for (int first = 0, count; first < p->n; first += count) {
             count = at_most(p->block, p->n - first);
@@ -167,10 +166,10 @@ void winograd_wide_forward(const layer *l, const struct winograd_plan *p, const 
 static void weight_gradient(const layer *l, const struct winograd_plan *p, struct winograd_span s, const float *input, const struct memory *a)
 {
     size_t plane = (size_t)p->h * (size_t)p->w;
-    struct winograd_grid g = winograd_grid_input(p, s, p->c, a->rows, a->zeros);
+    struct winograd_grid g = winograd_grid_input(p, s, p->c, a->space);
 
     transform_planes(p, &g, false, input + (size_t)(s.image * p->c) * plane, p->c, a->v);
-    g = winograd_grid_delta(p, s, a->rows, a->zeros);
+    g = winograd_grid_delta(p, s, a->space);
     for (int first = 0, count; first < p->n; first += count) {
         count = at_most(p->block, p->n - first);
         transform_planes(p, &g, true, l->delta + (size_t)(s.image * p->n + first) * plane, count, a->m);
@@ -189,7 +188,7 @@ void winograd_wide_backward(const layer *l, const struct winograd_plan *p, const
         struct winograd_span s = winograd_unit(p, unit);
         weight_gradient(l, p, s, input, &a);
         if (!input_delta) continue;
-        struct winograd_grid g = winograd_grid_input(p, s, p->n, a.rows, a.zeros);
+        struct winograd_grid g = winograd_grid_input(p, s, p->n, a.space);
         transform_planes(p, &g, false, l->delta + (size_t)(s.image * p->n) * plane, p->n, a.v);
         for (int first = 0, count; first < p->c; first += count) {
             count = at_most(p->block, p->c - first);

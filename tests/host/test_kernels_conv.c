@@ -1,6 +1,7 @@
 /* Convolutions against plain loops: odd shapes, strides, paddings, groups, every instruction set, several numbers of threads, small and large batches.
  * net.delta and the updates start with numbers in them: everything must be added. And against the stock library where that is right. */
 #include "test_kernels.h"
+#include "../../darknet/kernels/winograd.h"
 
 struct shape { int batch, h, w, c, n, groups, size, stride, pad; };
 
@@ -14,6 +15,9 @@ static const struct shape shapes[] = {
     {2, 20, 20, 8, 8, 8, 3, 1, 1},    {7, 10, 10, 9, 9, 9, 3, 2, 1},   {1, 33, 29, 5, 5, 5, 5, 2, 2},   {2, 11, 11, 4, 12, 4, 3, 1, 1},
     {2, 40, 40, 24, 24, 24, 5, 1, 2}, {1, 6, 6, 40, 300, 1, 3, 1, 1},  {4, 3, 3, 20, 30, 1, 3, 1, 1},   {2, 2, 2, 8, 8, 1, 3, 1, 1},
     {6, 7, 7, 32, 64, 32, 3, 1, 1},   {1, 13, 13, 110, 530, 1, 3, 1, 1}, {1, 5, 9, 3, 2, 1, 4, 2, 1},   {3, 8, 8, 5, 7, 1, 2, 1, 0},
+    /* Winograd: irregular widths, images that are no whole number of tiles, bands, many channels */
+    {5, 17, 6, 12, 10, 1, 3, 1, 1},   {1, 61, 99, 8, 9, 1, 3, 1, 1},   {2, 9, 21, 70, 66, 1, 3, 1, 1},  {9, 4, 4, 64, 65, 1, 3, 1, 1},
+    {3, 32, 32, 11, 23, 1, 3, 1, 1},  {2, 1, 1, 9, 8, 1, 3, 1, 1},     {7, 3, 5, 100, 120, 1, 3, 1, 1},
 };
 
 static void reference_forward(const layer *l, const float *in, float *out)
@@ -61,6 +65,9 @@ static layer make(const struct shape *s, int bn)
 
 struct expected { float *in, *delta, *in_delta, *out, *weights, *biases; size_t ins, outs, nw; };
 
+/* Winograd's transforms round more: 36 sums of up to 10 numbers in front of each product. */
+static double tolerance(const layer *l) { return winograd_suits(l, false) ? 1e-5 : 2e-6; }
+
 static void check_kernels(layer l, const struct expected *e)
 {
     float *got = noise_array(e->ins, 7);
@@ -70,11 +77,11 @@ static void check_kernels(layer l, const struct expected *e)
     fill_noise(l.bias_updates, (size_t)l.n, 6);
     memset(l.output, 0x7f, e->outs * sizeof(float));
     forward_convolutional_layer(l, net);
-    assert_close(l.output, e->out, e->outs, 2e-6);
+    assert_close(l.output, e->out, e->outs, tolerance(&l));
     memcpy(l.delta, e->delta, e->outs * sizeof(float));
     net.delta = got;
     backward_convolutional_layer(l, net);
-    assert_close(got, e->in_delta, e->ins, 3e-6);
+    assert_close(got, e->in_delta, e->ins, 1.5 * tolerance(&l));
     assert_close(l.weight_updates, e->weights, e->nw, 1e-5);
     assert_close(l.bias_updates, e->biases, (size_t)l.n, 1e-5);
     /* without an input gradient the updates still move */
@@ -84,6 +91,25 @@ static void check_kernels(layer l, const struct expected *e)
     backward_convolutional_layer(l, net);
     assert_memory_not_equal(once, l.weight_updates, e->nw * sizeof *once);
     free(once);
+    free(got);
+}
+
+/* Winograd itself, also where the convolution would choose direct sums (few channels, another instruction set). */
+static void check_winograd(layer l, const struct expected *e)
+{
+    if (l.size != 3 || l.stride != 1 || l.pad != 1 || l.groups != 1) return;
+    struct winograd_plan p = winograd_plan_make(&l);
+    struct conv_finish finish = {.l = &l, .kind = FINISH_ACTIVATE, .f = VECTOR_LINEAR};
+    float *got = noise_array(e->ins, 7);
+
+    fill_noise(l.weight_updates, e->nw, 5);
+    memset(l.output, 0x7f, e->outs * sizeof(float));
+    winograd_forward(&l, &p, e->in, &finish);
+    assert_close(l.output, e->out, e->outs, 1e-5);
+    memcpy(l.delta, e->delta, e->outs * sizeof(float));
+    winograd_backward(&l, &p, e->in, got);
+    assert_close(got, e->in_delta, e->ins, 1.5e-5);
+    assert_close(l.weight_updates, e->weights, e->nw, 1e-5);
     free(got);
 }
 
@@ -106,6 +132,7 @@ static void check_shape(const struct shape *s)
         for (int threads = 1; threads <= 3; ++threads) {
             host_context()->threads = threads;
             check_kernels(l, &e);
+            check_winograd(l, &e);
         }
     }
     free(e.in); free(e.delta); free(e.in_delta); free(e.out); free(e.weights); free(e.biases);
