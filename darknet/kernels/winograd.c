@@ -61,7 +61,7 @@ struct buffers { float *v, *m, *scratch, *tile; int32_t *space; };
 
 static struct buffers buffers_get(const struct winograd_plan *p, int thread)
 {
-    size_t v = K * (size_t)p->c * p->stride, m = K * (size_t)p->n * p->stride, scratch = WINOGRAD_SCRATCH * p->stride;
+    size_t v = K * winograd_pitch((size_t)p->c * p->stride), m = K * winograd_pitch((size_t)p->n * p->stride), scratch = WINOGRAD_SCRATCH * p->stride;
     size_t wide = v > m ? v : m;   /* the input gradient turns the two around */
     struct buffers b;
 
@@ -83,7 +83,7 @@ struct job {
     float *updates;            /* (tasks, 36, n, c) */
 };
 
-static size_t filters_size(int outs, int ins, int rows) { return (size_t)K * (size_t)(ceiling(outs, rows) * rows) * (size_t)ins; }
+static size_t filters_size(int outs, int ins, int rows) { return K * winograd_pitch((size_t)(ceiling(outs, rows) * rows * ins)); }
 
 struct filters_job { const layer *l; bool turned; int rows, outs, ins, tasks; float *u; };
 
@@ -99,7 +99,7 @@ static void filters_task(void *arg, int task, int thread)
             int in = i / j->rows, out = b * j->rows + i % j->rows;
             at[i] = out >= j->outs ? -1 : j->turned ? in * step + out * 9 : out * step + in * 9;
         }
-        vector_ops()->winograd_filters((size_t)n, j->l->weights, at, j->turned, j->u + (size_t)b * (size_t)n, (size_t)(blocks * n));
+        vector_ops()->winograd_filters((size_t)n, j->l->weights, at, j->turned, j->u + (size_t)b * (size_t)n, winograd_pitch((size_t)(blocks * n)));
     }
 }
 
@@ -120,11 +120,13 @@ static void multiply(int outs, int ins, const float *u, const float *v, float *m
 
     for (int i = 0; i < ins; ++i) offsets[i] = (int32_t)((size_t)i * stride);
     for (int k = 0; k < K; ++k) {
-        for (int o = 0; o < outs; o += ops->rows, u += ins * ops->rows) {
-            ops->correlate(at_most(ops->rows, outs - o), (size_t)ins, u, offsets, v, m + (size_t)o * stride, (ptrdiff_t)stride, stride);
+        const float *block = u;
+        for (int o = 0; o < outs; o += ops->rows, block += ins * ops->rows) {
+            ops->correlate(at_most(ops->rows, outs - o), (size_t)ins, block, offsets, v, m + (size_t)o * stride, (ptrdiff_t)stride, stride);
         }
-        v += (size_t)ins * stride;
-        m += (size_t)outs * stride;
+        u += winograd_pitch((size_t)(ceiling(outs, ops->rows) * ops->rows * ins));
+        v += winograd_pitch((size_t)ins * stride);
+        m += winograd_pitch((size_t)outs * stride);
     }
 }
 
@@ -135,7 +137,7 @@ static void forward_unit(const struct job *j, int unit, int thread)
     struct buffers b = buffers_get(p, thread);
     struct winograd_span s = winograd_unit(p, unit);
     struct winograd_grid g = winograd_grid_input(p, s, p->c, b.space);
-    size_t plane = (size_t)p->h * (size_t)p->w, cs = (size_t)p->c * g.stride, ns = (size_t)p->n * g.stride;
+    size_t plane = (size_t)p->h * (size_t)p->w, cs = winograd_pitch((size_t)p->c * g.stride), ns = winograd_pitch((size_t)p->n * g.stride);
     const float *in = j->input + (size_t)(s.image * p->c) * plane;
     int32_t *offsets = (int32_t *)pool_scratch(thread, POOL_TAIL, (size_t)at_least(p->c, p->n));
 
@@ -174,9 +176,9 @@ void winograd_forward(const layer *l, const struct winograd_plan *p, const float
 static void weight_gradient(const struct job *j, const float *m, const float *v, size_t stride, float *updates, const int32_t *offsets)
 {
     const struct winograd_plan *p = j->p;
-    size_t cs = (size_t)p->c * stride, ns = (size_t)p->n * stride;
+    size_t cs = winograd_pitch((size_t)p->c * stride), ns = winograd_pitch((size_t)p->n * stride);
 
-    for (int k = 0; k < K; ++k, m += ns, v += cs, updates += p->n * p->c) {
+    for (int k = 0; k < K; ++k, m += ns, v += cs, updates += winograd_pitch((size_t)(p->n * p->c))) {
         vector_ops()->products(p->n, (size_t)p->c, m, (ptrdiff_t)stride, offsets, v, updates, p->c, stride);
     }
 }
@@ -188,7 +190,7 @@ static void backward_unit(const struct job *j, int unit, float *updates, int thr
     struct buffers b = buffers_get(p, thread);
     struct winograd_span s = winograd_unit(p, unit);
     struct winograd_grid g = winograd_grid_input(p, s, p->c, b.space);
-    size_t plane = (size_t)p->h * (size_t)p->w, cs = (size_t)p->c * g.stride, ns = (size_t)p->n * g.stride;
+    size_t plane = (size_t)p->h * (size_t)p->w, cs = winograd_pitch((size_t)p->c * g.stride), ns = winograd_pitch((size_t)p->n * g.stride);
     const float *in = j->input + (size_t)(s.image * p->c) * plane, *delta = j->l->delta + (size_t)(s.image * p->n) * plane;
     int32_t *offsets = (int32_t *)pool_scratch(thread, POOL_TAIL, (size_t)at_least(p->c, p->n));
 
@@ -212,7 +214,7 @@ static void backward_unit(const struct job *j, int unit, float *updates, int thr
 static void backward_task(void *arg, int task, int thread)
 {
     const struct job *j = arg;
-    size_t size = (size_t)K * (size_t)j->p->n * (size_t)j->p->c;
+    size_t size = K * winograd_pitch((size_t)(j->p->n * j->p->c));
     float *updates = j->updates + (size_t)task * size;
     int last = (int)pool_first((size_t)j->p->units, task + 1, j->p->tasks);
 
@@ -224,7 +226,7 @@ static void backward_task(void *arg, int task, int thread)
 static void reduce_task(void *arg, int task, int thread)
 {
     const struct job *j = arg;
-    size_t c = (size_t)j->p->c, product = (size_t)j->p->n * c, size = K * product;
+    size_t c = (size_t)j->p->c, product = winograd_pitch((size_t)j->p->n * c), size = K * product;
     size_t first = pool_first((size_t)j->p->n, task, j->p->tasks), count = pool_first((size_t)j->p->n, task + 1, j->p->tasks) - first;
 
     (void)thread;
@@ -245,7 +247,7 @@ void winograd_backward(const layer *l, const struct winograd_plan *p, const floa
     struct job j = {.p = p, .l = l, .input = input, .input_delta = input_delta};
 
     if (input_delta) j.turned = filters_make(l, true);
-    j.updates = pool_buffer(POOL_COPY, (size_t)p->tasks * K * (size_t)p->n * (size_t)p->c * sizeof(float));
+    j.updates = pool_buffer(POOL_COPY, (size_t)p->tasks * K * winograd_pitch((size_t)(p->n * p->c)) * sizeof(float));
     pool_run(p->tasks, backward_task, &j);
     pool_run(p->tasks, reduce_task, &j);
 }

@@ -15,6 +15,13 @@ size_t winograd_vectors(size_t tiles)
     return (tiles + n - 1) / n * n;
 }
 
+size_t winograd_pitch(size_t n)
+{
+    enum { LINE = 16 };
+
+    return ((n + LINE - 1) / LINE | 1) * LINE;
+}
+
 struct winograd_span winograd_unit(const struct winograd_plan *p, int unit)
 {
     struct winograd_span s = {.rows = p->rows};

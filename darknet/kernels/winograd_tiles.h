@@ -9,6 +9,9 @@ enum { WINOGRAD_SIDE = 4 };
 
 size_t winograd_vectors(size_t tiles);   /* rounded up to whole vectors */
 
+/* Distance of the 36 products of n floats each: a whole, odd number of cache lines, so that the same place in all 36 never falls into one cache set. */
+size_t winograd_pitch(size_t n);
+
 /* Images of a unit and its tile rows in each of them. */
 struct winograd_span { int image, images, row, rows; };
 struct winograd_span winograd_unit(const struct winograd_plan *p, int unit);

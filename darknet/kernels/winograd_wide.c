@@ -23,7 +23,7 @@ static float *thread_scratch(const struct winograd_plan *p, int thread)
 static void planes_task(void *arg, int task, int thread)
 {
     const struct planes_job *j = arg;
-    size_t plane = (size_t)j->p->h * (size_t)j->p->w, stride = j->g->stride, pitch = (size_t)j->count * stride;
+    size_t plane = (size_t)j->p->h * (size_t)j->p->w, stride = j->g->stride, pitch = winograd_pitch((size_t)j->count * stride);
     float *scratch = thread_scratch(j->p, thread);
     size_t last = pool_first((size_t)j->count, task + 1, j->tasks);
 
@@ -50,7 +50,7 @@ static void filters_task(void *arg, int task, int thread)
 
     for (int o = (int)pool_first((size_t)j->outs, task, j->tasks); o < last; ++o) {
         for (int i = 0; i < j->ins; ++i) at[i] = j->turned ? i * step + (j->first + o) * 9 : (j->first + o) * step + i * 9;
-        vector_ops()->winograd_filters((size_t)j->ins, j->l->weights, at, j->turned, j->u + (size_t)o * (size_t)j->ins, (size_t)(j->outs * j->ins));
+        vector_ops()->winograd_filters((size_t)j->ins, j->l->weights, at, j->turned, j->u + (size_t)o * (size_t)j->ins, winograd_pitch((size_t)(j->outs * j->ins)));
     }
 }
 
@@ -71,8 +71,8 @@ static void products_task(void *arg, int task, int thread)
 
     (void)thread;
     for (size_t i = pool_first(K, task, j->tasks); i < last; ++i) {
-        cblas_sgemm(CblasRowMajor, CblasNoTrans, j->along ? CblasTrans : CblasNoTrans, j->m, j->n, j->k, 1, j->a + i * m * k, j->k, j->b + i * k * n,
-                    j->along ? j->k : j->n, 0, j->c + i * m * n, j->n);
+        cblas_sgemm(CblasRowMajor, CblasNoTrans, j->along ? CblasTrans : CblasNoTrans, j->m, j->n, j->k, 1, j->a + i * winograd_pitch(m * k), j->k, j->b + i * winograd_pitch(k * n),
+                    j->along ? j->k : j->n, 0, j->c + i * winograd_pitch(m * n), j->n);
     }
 }
 
@@ -98,7 +98,7 @@ static void output_task(void *arg, int task, int thread)
 {
     const struct output_job *j = arg;
     const struct winograd_plan *p = j->p;
-    size_t plane = (size_t)p->h * (size_t)p->w, stride = j->g->stride, pitch = (size_t)j->count * stride;
+    size_t plane = (size_t)p->h * (size_t)p->w, stride = j->g->stride, pitch = winograd_pitch((size_t)j->count * stride);
     float *tile = thread_scratch(p, thread);
     int last = (int)pool_first((size_t)j->count, task + 1, j->tasks);
 
@@ -127,7 +127,7 @@ static void gradient_task(void *arg, int task, int thread)
     size_t c = (size_t)j->c, first = pool_first((size_t)j->count, task, j->tasks), n = pool_first((size_t)j->count, task + 1, j->tasks) - first;
 
     (void)thread;
-    vector_ops()->winograd_gradient(n * c, j->u + first * c, (size_t)j->count * c, j->w + 9 * first * c);
+    vector_ops()->winograd_gradient(n * c, j->u + first * c, winograd_pitch((size_t)j->count * c), j->w + 9 * first * c);
 }
 
 /* Shared memory of a convolution: v (36, most(c, n), stride), m (36, block, stride), u (36, block, most). */
@@ -138,9 +138,9 @@ static struct memory memory_get(const struct winograd_plan *p)
     size_t most = (size_t)(p->c > p->n ? p->c : p->n), block = (size_t)p->block;
     struct memory a;
 
-    a.v = pool_buffer(POOL_COPY, K * most * p->stride * sizeof(float));
-    a.m = pool_buffer(POOL_WEIGHTS_BACK, K * block * p->stride * sizeof(float));
-    a.u = pool_buffer(POOL_WEIGHTS, K * block * most * sizeof(float));
+    a.v = pool_buffer(POOL_COPY, K * winograd_pitch(most * p->stride) * sizeof(float));
+    a.m = pool_buffer(POOL_WEIGHTS_BACK, K * winograd_pitch(block * p->stride) * sizeof(float));
+    a.u = pool_buffer(POOL_WEIGHTS, K * winograd_pitch(block * most) * sizeof(float));
     a.space = pool_buffer(POOL_OFFSETS, winograd_grid_space(p) * sizeof *a.space);
     return a;
 }
