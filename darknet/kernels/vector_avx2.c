@@ -9,6 +9,7 @@
 #pragma GCC target("avx2,fma")
 #endif
 #include <immintrin.h>
+#include <string.h>
 
 typedef __m256 vf;
 #define LANES 8
