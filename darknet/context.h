@@ -7,6 +7,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+struct batchnorm_gate;
+
 struct host_context {
     int threads;            /* worker threads of kernels/pool (>= 1) */
     bool rolling_statistics;/* batch-norm uses rolling statistics although net.train is 1, forward and backward; dropout is the identity */
@@ -15,6 +17,7 @@ struct host_context {
     uint64_t iteration;     /* of training; key of dropout's random numbers */
     bool calibrating;       /* batch-norm replaces rolling statistics by the running average over calls: see batchnorm.c */
     uint64_t calibration_batches;  /* done so far */
+    const struct batchnorm_gate *gate; /* NULL, or the gate of the layer whose forward or backward pass is called: kernels/batchnorm.h */
     double *image_loss;     /* NULL or batch doubles: heads ADD each image's loss (the one whose gradient they descend) */
 };
 

@@ -8,6 +8,7 @@
 #include <math.h>
 
 #include "context.h"
+#include "kernels/batchnorm.h"
 #include "kernels/overrides.h"
 #include "kernels/pool.h"
 
@@ -27,9 +28,7 @@ struct gate_slot {
     int channels;
     struct gate_side before, after;    /* the activation; the output */
     bool overwritten;                  /* the next layer changes this one's output in place (dropout) */
-    float *scale_increment, *bias_increment; /* (C) */
-    double *partial;                   /* (B, C) gradients of a direct pass */
-    size_t partial_capacity;
+    float *z;                          /* (C) gates before the activation, as the kernels want them */
 };
 
 struct gate_table {
@@ -40,6 +39,8 @@ struct gate_table {
     double *batch_sums;                /* (units) */
     float *image_sums;                 /* (images, units) or NULL */
     size_t images, first_image;        /* room in image_sums; images of earlier passes of this minibatch */
+    void *work;                        /* sums of one layer: at most (B, C) */
+    size_t work_bytes;
     bool failed;
     struct gate_slot *slots;           /* (layers); forward == NULL: not wrapped */
     int layers;
@@ -95,10 +96,34 @@ static void keep_copy(struct gate_slot *s, struct gate_side *side, const layer *
     else s->table->failed = true;
 }
 
+/* f(z y) = f'(z y) z y: the gradient can be had from the output. */
+static bool homogeneous(ACTIVATION f) { return f == LINEAR || f == RELU || f == LEAKY; }
+
+static bool any_shut(const struct gate_slot *s, const struct gate_side *side)
+{
+    for (int c = 0; c < s->channels; c++)
+        if (gate_of(s, side, c) == 0.0f) return true;
+    return false;
+}
+
+static const float *channel_gates(struct gate_slot *s)
+{
+    for (int c = 0; c < s->channels; c++) s->z[c] = gate_of(s, &s->before, c);
+    return s->z;
+}
+
 static void forward_before(struct gate_slot *s, layer l, network net)
 {
     bool open = all_open(s, &s->before), keep = net.train && s->table->signals && !l.batch_normalize;
+    if (homogeneous(l.activation) && !s->overwritten && !any_shut(s, &s->before)) keep = false;
     s->before.kept = false;
+    if (!open && l.batch_normalize && !batchnorm_frozen(net)) {
+        const struct batchnorm_gate gate = {.z = channel_gates(s)};
+        host_context()->gate = &gate;
+        s->forward(l, net);
+        host_context()->gate = NULL;
+        return;
+    }
     if (open && !keep) {
         s->forward(l, net);
         return;
@@ -123,22 +148,17 @@ static void forward_gated(layer l, network net)
     if (!open) scale_channels(s, &s->after, &l, l.output);
 }
 
-/* Eight lanes in a fixed order: the compiler may use vectors, and the sum is the same everywhere. */
-static void sum_rows(const float *delta, const float *y, float mean, size_t n, double *delta_y, double *delta_sum)
+/* Pieces summed in single precision, added up in double: about 1e-6 of the sum of magnitudes. */
+static double sum_product(float *delta, const float *y, size_t n)
 {
-    double dy[8] = {0}, d[8] = {0};
-    size_t i = 0;
-    for (; i + 8 <= n; i += 8)
-        for (size_t k = 0; k < 8; k++) {
-            dy[k] += (double)delta[i + k] * (double)(y[i + k] - mean);
-            d[k] += (double)delta[i + k];
-        }
-    for (; i < n; i++) {
-        dy[0] += (double)delta[i] * (double)(y[i] - mean);
-        d[0] += (double)delta[i];
+    enum { PIECE = 2048 };
+    double sum = 0;
+    for (size_t i = 0; i < n; i += PIECE) {
+        float product = 0;
+        (void)vector_ops()->gradient(n - i < PIECE ? n - i : PIECE, delta + i, NULL, VECTOR_LINEAR, y + i, 0, &product);
+        sum += (double)product;
     }
-    *delta_y = ((dy[0] + dy[1]) + (dy[2] + dy[3])) + ((dy[4] + dy[5]) + (dy[6] + dy[7]));
-    *delta_sum = ((d[0] + d[1]) + (d[2] + d[3])) + ((d[4] + d[5]) + (d[6] + d[7]));
+    return sum;
 }
 
 static void add_gradient(struct gate_table *g, int unit, int image, double gradient)
@@ -148,115 +168,98 @@ static void add_gradient(struct gate_table *g, int unit, int image, double gradi
     if (g->image_sums && row < g->images) g->image_sums[row * g->units + (size_t)unit] += (float)gradient;
 }
 
-struct affine { double scale, shift; float mean; };   /* y = scale (value - mean) + shift */
-
-/* The batch-norm in use, as the host's forward pass applies it. */
-static struct affine normalisation(const layer *l, const network *net, int c)
-{
-    bool rolling = !net->train || host_context()->rolling_statistics;
-    float mean = rolling ? l->rolling_mean[c] : l->mean[c], variance = rolling ? l->rolling_variance[c] : l->variance[c];
-    return (struct affine){(double)l->scales[c] / (sqrt((double)variance) + .000001), (double)l->biases[c], mean};
-}
-
 struct direct {
     const struct gate_slot *slot;
     const struct gate_side *side;
     const layer *l;
-    const network *net;
-    const float *values;     /* (B, C, S) y itself, or with `normalised` what batch-norm made y from */
-    bool normalised, only_shut;
+    const float *values;     /* (B, C, S) y */
     double *out;             /* (B, C) */
     int tasks;
 };
 
-static bool wanted(const struct direct *d, int c)
-{
-    return d->side->unit[c] >= 0 && !(d->only_shut && gate_of(d->slot, d->side, c) != 0.0f);
-}
-
 static void direct_task(void *arg, int task, int thread)
 {
     const struct direct *d = arg;
-    int channels = d->slot->channels;
-    size_t area = spatial(d->slot, d->l), last = pool_first((size_t)d->l->batch, task + 1, d->tasks);
+    size_t channels = (size_t)d->slot->channels, area = spatial(d->slot, d->l), last = pool_first((size_t)d->l->batch, task + 1, d->tasks);
     (void)thread;
-    for (size_t b = pool_first((size_t)d->l->batch, task, d->tasks); b < last; b++)
-        for (int c = 0; c < channels; c++) {
-            size_t row = b * (size_t)channels + (size_t)c;
-            struct affine a = {1, 0, 0};
-            double delta_y, delta_sum;
-            if (!wanted(d, c)) continue;
-            if (d->normalised) a = normalisation(d->l, d->net, c);
-            sum_rows(d->l->delta + row * area, d->values + row * area, a.mean, area, &delta_y, &delta_sum);
-            d->out[row] = -(a.scale * delta_y + a.shift * delta_sum);
-        }
+    for (size_t row = pool_first((size_t)d->l->batch, task, d->tasks) * channels; row < last * channels; row++)
+        if (d->side->unit[row % channels] >= 0) d->out[row] = -sum_product(d->l->delta + row * area, d->values + row * area, area);
 }
 
-/* -sum(delta y) of every image. only_shut: of gates with z = 0 alone. */
-static void add_direct(struct gate_slot *s, const struct gate_side *side, const layer *l, const network *net, const float *values, bool normalised, bool only_shut)
+static void *work_room(struct gate_table *g, size_t bytes)
 {
-    struct direct d = {.slot = s, .side = side, .l = l, .net = net, .values = values, .normalised = normalised, .only_shut = only_shut};
-    size_t rows = (size_t)l->batch * (size_t)s->channels;
-    bool any = false;
-    for (int c = 0; c < s->channels && !any; c++) any = wanted(&d, c);
-    if (!any) return;
-    if (rows > s->partial_capacity) {
-        free(s->partial);
-        s->partial = malloc(rows * sizeof *s->partial);
-        s->partial_capacity = s->partial ? rows : 0;
+    if (bytes > g->work_bytes) {
+        free(g->work);
+        g->work = malloc(bytes);
+        g->work_bytes = g->work ? bytes : 0;
     }
-    if (!s->partial) {
-        s->table->failed = true;
-        return;
-    }
-    d.out = s->partial;
+    if (!g->work) g->failed = true;
+    return g->work;
+}
+
+/* A pass of its own: -sum(delta values) of every image, over z when the values have been multiplied by it. */
+static void add_direct(struct gate_slot *s, const struct gate_side *side, const layer *l, const float *values, bool multiplied)
+{
+    struct direct d = {.slot = s, .side = side, .l = l, .values = values};
+    size_t channels = (size_t)s->channels;
+    d.out = work_room(s->table, (size_t)l->batch * channels * sizeof *d.out);
+    if (!d.out) return;
     d.tasks = pool_split((size_t)l->batch, (size_t)l->outputs * (size_t)l->batch);
     pool_run(d.tasks, direct_task, &d);
     for (int b = 0; b < l->batch; b++)
-        for (int c = 0; c < s->channels; c++)
-            if (wanted(&d, c)) add_gradient(s->table, side->unit[c], b, s->partial[(size_t)b * (size_t)s->channels + (size_t)c]);
+        for (size_t c = 0; c < channels; c++)
+            if (side->unit[c] >= 0)
+                add_gradient(s->table, side->unit[c], b, d.out[(size_t)b * channels + c] / (multiplied ? (double)gate_of(s, side, (int)c) : 1));
 }
 
-/* dE/dz = -(gamma d gamma + beta d beta) / z costs no pass over the maps: what this backward pass adds to the updates is read off. The updates
- * hold momentum and earlier subdivisions, so the pass writes to buffers of ours, which are added once per channel as the kernel would. */
-static void backward_increments(struct gate_slot *s, layer l, network net)
+/* dE/dz = -sum(delta y) with y = a (x - mean) + bias, from sums that the backward pass has taken over `rows` images, or over all (1). */
+static void add_normalised(struct gate_slot *s, const layer *l, bool frozen, const struct plane_sums *sums, int rows)
 {
-    size_t bytes = (size_t)s->channels * sizeof(float);
-    float *scale_updates = l.scale_updates, *bias_updates = l.bias_updates;
-    memset(s->scale_increment, 0, bytes);
-    memset(s->bias_increment, 0, bytes);
-    l.scale_updates = s->scale_increment;
-    l.bias_updates = s->bias_increment;
-    s->backward(l, net);
     for (int c = 0; c < s->channels; c++) {
-        scale_updates[c] += s->scale_increment[c];
-        bias_updates[c] += s->bias_increment[c];
-        float z = s->before.unit[c] < 0 ? 0.0f : gate_of(s, &s->before, c);
-        if (z == 0.0f) continue;
-        double sum = (double)l.scales[c] * (double)s->scale_increment[c] + (double)l.biases[c] * (double)s->bias_increment[c];
-        add_gradient(s->table, s->before.unit[c], 0, -sum / (double)z);
+        float a, b;
+        if (s->before.unit[c] < 0) continue;
+        batchnorm_coefficients(*l, frozen, c, &a, &b);
+        for (int row = 0; row < rows; row++) {
+            const struct plane_sums *sum = &sums[(size_t)row * (size_t)s->channels + (size_t)c];
+            add_gradient(s->table, s->before.unit[c], row, -((double)a * sum->product + (double)l->biases[c] * sum->delta));
+        }
     }
+}
+
+static void backward_normalised(struct gate_slot *s, layer l, network net, unsigned signals)
+{
+    size_t rows = signals & PRUNE_SIGNAL_GATE_IMAGE ? (size_t)l.batch : 1, bytes = rows * (size_t)s->channels * sizeof(struct plane_sums);
+    struct plane_sums *sums = signals ? work_room(s->table, bytes) : NULL;
+    const struct batchnorm_gate gate = {channel_gates(s), rows > 1 ? sums : NULL, rows > 1 ? NULL : sums};
+    host_context()->gate = &gate;
+    s->backward(l, net);
+    host_context()->gate = NULL;
+    if (sums) add_normalised(s, &l, batchnorm_frozen(net), sums, (int)rows);
 }
 
 static void backward_before(struct gate_slot *s, layer l, network net)
 {
     unsigned signals = net.train ? s->table->signals : 0;
-    bool open = all_open(s, &s->before), cheap = l.batch_normalize && !(signals & PRUNE_SIGNAL_GATE_IMAGE);
+    bool open = all_open(s, &s->before);
     if (open && !signals) {
         s->backward(l, net);
         return;
     }
-    if (open && cheap) {
-        backward_increments(s, l, net);
+    if (l.batch_normalize) {
+        backward_normalised(s, l, net, signals);
+        return;
+    }
+    bool from_output = signals && !s->before.kept;
+    if (from_output) add_direct(s, &s->before, &l, l.output, true);
+    if (open && from_output) {
+        s->backward(l, net);
         return;
     }
     gradient_array(l.output, l.outputs * l.batch, l.activation, l.delta);
     l.activation = LINEAR;
-    if (signals && l.batch_normalize) add_direct(s, &s->before, &l, &net, l.x, true, cheap);
-    else if (signals && s->before.kept) add_direct(s, &s->before, &l, &net, s->before.copy, false, false);
+    if (s->before.kept) add_direct(s, &s->before, &l, s->before.copy, false);
     if (!open) scale_channels(s, &s->before, &l, l.delta);
-    if (signals && cheap) backward_increments(s, l, net);
-    else s->backward(l, net);
+    s->backward(l, net);
 }
 
 static void backward_gated(layer l, network net)
@@ -265,7 +268,7 @@ static void backward_gated(layer l, network net)
     if (s->after.unit) {
         /* the original must see the output it produced */
         if (s->after.kept) l.output = s->after.copy;
-        if (net.train && s->table->signals) add_direct(s, &s->after, &l, &net, l.output, false, false);
+        if (net.train && s->table->signals) add_direct(s, &s->after, &l, l.output, false);
         scale_channels(s, &s->after, &l, l.delta);
     }
     if (s->before.unit) backward_before(s, l, net);
@@ -315,9 +318,8 @@ static enum prune_code wrap_layer(struct gate_table *g, int index, struct prune_
     struct gate_slot *s = &g->slots[index];
     layer *l = &g->net->layers[index];
     if (!s->before.unit && !s->after.unit) return PRUNE_OK;
-    s->scale_increment = calloc((size_t)s->channels, sizeof(float));
-    s->bias_increment = calloc((size_t)s->channels, sizeof(float));
-    if (!s->scale_increment || !s->bias_increment) return prune_fail_memory(st, (size_t)s->channels * sizeof(float), "gates");
+    s->z = calloc((size_t)s->channels, sizeof *s->z);
+    if (!s->z) return prune_fail_memory(st, (size_t)s->channels * sizeof(float), "gates");
     s->overwritten = index + 1 < g->layers && l[1].type == DROPOUT;
     s->forward = l->forward;
     s->backward = l->backward;
@@ -366,14 +368,13 @@ void gate_detach(struct gate_table *g)
         }
         side_free(&s->before);
         side_free(&s->after);
-        free(s->scale_increment);
-        free(s->bias_increment);
-        free(s->partial);
+        free(s->z);
     }
     free(g->slots);
     free(g->z);
     free(g->batch_sums);
     free(g->image_sums);
+    free(g->work);
     free(g);
 }
 

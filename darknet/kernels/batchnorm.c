@@ -4,6 +4,7 @@
 #include "batchnorm.h"
 
 #include <math.h>
+#include <string.h>
 
 #include "../context.h"
 #include "activation.h"
@@ -63,7 +64,8 @@ struct job {
     enum vector_activation f;
     int tasks;
     struct moments *moments;          /* (batch, out_c) while collected */
-    struct { double delta, product; } *sums;   /* (batch, out_c): sum d, sum d * (x - mean); row 0 becomes the total */
+    struct plane_sums *sums;          /* (batch, out_c); row 0 becomes the total */
+    const float *z;                   /* NULL: no gate */
     float *a, *b, *c;                 /* (out_c): d = a d + b x + c */
 };
 
@@ -72,11 +74,15 @@ static size_t planes(const struct job *j) { return (size_t)j->l.batch * (size_t)
 
 static struct job job_make(layer l, bool frozen)
 {
-    struct job j = {.l = l, .frozen = frozen};
+    const struct batchnorm_gate *gate = host_context()->gate;
+    struct job j = {.l = l, .frozen = frozen, .z = gate ? gate->z : NULL};
 
     j.tasks = pool_split(planes(&j), planes(&j) * spatial(l));
     return j;
 }
+
+/* Of a gate at zero nothing passes, not even infinity. */
+static bool shut(const struct job *j, size_t channel) { return j->z && j->z[channel] == 0; }
 
 static void apply_task(void *arg, int task, int thread)
 {
@@ -87,7 +93,13 @@ static void apply_task(void *arg, int task, int thread)
     (void)thread;
     for (size_t i = pool_first(planes(j), task, j->tasks); i < last; ++i) {
         float a, b;
-        batchnorm_coefficients(*l, j->frozen, (int)(i % (size_t)l->out_c), &a, &b);
+        size_t c = i % (size_t)l->out_c;
+        batchnorm_coefficients(*l, j->frozen, (int)c, &a, &b);
+        if (shut(j, c)) {
+            memset(l->output + i * n, 0, n * sizeof *l->output);
+            continue;
+        }
+        if (j->z) a *= j->z[c], b *= j->z[c];
         vector_ops()->affine(n, l->x + i * n, a, b, j->f, l->output + i * n);
     }
 }
@@ -148,11 +160,12 @@ static void sums_task(void *arg, int task, int thread)
     }
 }
 
-/* Gradient of the forward pass for one channel: with g = scale * d, s = sqrt(variance) and k = 1 / (s + epsilon),
+/* Gradient of the forward pass for one channel, sums taken behind its gate z: with g = scale * d, s = sqrt(variance) and k = 1 / (s + epsilon),
  * dx = k (g - mean g) - (x - mean) k^2 / (s (N - 1)) sum g (x - mean); frozen: dx = k g. */
-static void channel_coefficients(const struct job *j, int c, double delta, double product)
+static void channel_coefficients(const struct job *j, int c, struct plane_sums total)
 {
     const layer *l = &j->l;
+    double z = j->z ? (double)j->z[c] : 1, delta = shut(j, (size_t)c) ? 0 : z * total.delta, product = shut(j, (size_t)c) ? 0 : z * total.product;
     double count = (double)l->batch * (double)spatial(*l), mean = (double)l->mean[c];
     double s = sqrt((double)(j->frozen ? l->rolling_variance : l->variance)[c]), k = 1 / (s + (double)EPSILON);
     double g = (double)l->scales[c] * k;
@@ -160,7 +173,7 @@ static void channel_coefficients(const struct job *j, int c, double delta, doubl
 
     l->bias_updates[c] += (float)delta;
     l->scale_updates[c] += (float)(product * k);
-    j->a[c] = (float)g;
+    j->a[c] = (float)(g * z);
     j->b[c] = (float)-slope;
     j->c[c] = j->frozen ? 0 : (float)(slope * mean - g * delta / count);
 }
@@ -174,9 +187,24 @@ static void delta_task(void *arg, int task, int thread)
     (void)thread;
     for (size_t i = pool_first(planes(j), task, j->tasks); i < last; ++i) {
         size_t c = i % (size_t)l->out_c;
-        if (j->frozen) vector_ops()->scale(n, j->a[c], l->delta + i * n);
+        if (shut(j, c)) memset(l->delta + i * n, 0, n * sizeof *l->delta);
+        else if (j->frozen) vector_ops()->scale(n, j->a[c], l->delta + i * n);
         else vector_ops()->affine_pair(n, l->delta + i * n, j->a[c], l->x + i * n, j->b[c], j->c[c]);
     }
+}
+
+/* Row 0 of the sums becomes the total, in image order. */
+static void reduce_sums(const struct job *j)
+{
+    size_t channels = (size_t)j->l.out_c;
+    const struct batchnorm_gate *gate = host_context()->gate;
+
+    if (gate && gate->images) memcpy(gate->images, j->sums, planes(j) * sizeof *j->sums);
+    for (size_t i = channels; i < planes(j); ++i) {
+        j->sums[i % channels].delta += j->sums[i].delta;
+        j->sums[i % channels].product += j->sums[i].product;
+    }
+    if (gate && gate->total) memcpy(gate->total, j->sums, channels * sizeof *j->sums);
 }
 
 void batchnorm_backward_delta(layer l, network net, ACTIVATION f, bool normalised)
@@ -191,12 +219,9 @@ void batchnorm_backward_delta(layer l, network net, ACTIVATION f, bool normalise
     j.b = j.a + channels;
     j.c = j.b + channels;
     pool_run(j.tasks, sums_task, &j);
-    for (size_t i = channels; i < planes(&j); ++i) {
-        j.sums[i % channels].delta += j.sums[i].delta;
-        j.sums[i % channels].product += j.sums[i].product;
-    }
+    reduce_sums(&j);
     for (int c = 0; c < l.out_c; ++c) {
-        if (normalised) channel_coefficients(&j, c, j.sums[c].delta, j.sums[c].product);
+        if (normalised) channel_coefficients(&j, c, j.sums[c]);
         else l.bias_updates[c] += (float)j.sums[c].delta;
     }
     if (normalised) pool_run(j.tasks, delta_task, &j);

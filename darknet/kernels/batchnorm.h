@@ -15,6 +15,15 @@
 struct moments { double count, mean, squares; };
 void moments_merge(struct moments *into, double count, double mean, double squares);
 
+/* A factor per channel between the normalisation and the activation, y = z * (a x + b), and what the backward pass sums up anyway: of d, the gradient
+ * with respect to y, sum d and sum d (x - mean) over a channel. Set in host_context()->gate for one layer's pass; z = 1 changes no bit.
+ * batchnorm_apply and batchnorm_backward_delta honour it; a forward pass with frozen statistics may not go through batchnorm_apply. */
+struct plane_sums { double delta, product; };
+struct batchnorm_gate {
+    const float *z;                       /* (out_c) */
+    struct plane_sums *images, *total;    /* NULL or filled by the backward pass: (batch, out_c), (out_c) */
+};
+
 bool batchnorm_frozen(network net);
 /* m: (out_c). Sets l.mean and l.variance and moves the rolling statistics. */
 void batchnorm_take_moments(layer l, const struct moments *m);

@@ -1,14 +1,17 @@
 /* Gates: dE/dz against central differences of the loss the host descends, and z = 1 against no gate at all. Tolerance: 2% of the gradient or 0.1% of the
  * largest gradient of the network, whichever is larger (float forward passes). Step 0.01; relu and leaky have kinks, and a kink inside the step
- * is no error of the gradient: for them one of seven steps down to 0.00005 must agree. At z = 0 every value sits on the kink, so shut
+ * is no error of the gradient: for them one of seven steps down to 0.00005, or of four to one side, must agree. At z = 0 every value sits on the kink, so shut
  * gates are compared for smooth activations only. */
 #include "small_net.h"
 
 enum { BATCH = 6 };
-enum { STEPS_TRIED = 7 };
-static const double SMOOTH_STEPS[] = {1e-2}, KINKED_STEPS[STEPS_TRIED] = {4e-3, 2e-3, 1e-3, 5e-4, 2.5e-4, 1e-4, 5e-5};
+enum { STEPS_TRIED = 11 };
+struct difference_step { double down, up; };
+static const struct difference_step SMOOTH_STEPS[] = {{1e-2, 1e-2}};
+static const struct difference_step KINKED_STEPS[STEPS_TRIED] = {{4e-3, 4e-3}, {2e-3, 2e-3}, {1e-3, 1e-3}, {5e-4, 5e-4}, {2.5e-4, 2.5e-4}, {1e-4, 1e-4}, {5e-5, 5e-5},
+                                                                 {0, 1e-3}, {1e-3, 0}, {0, 2.5e-4}, {2.5e-4, 0}};
 
-struct bench { network *net; struct gate_table *gates; size_t units; const double *steps; int step_count; };
+struct bench { network *net; struct gate_table *gates; size_t units; const struct difference_step *steps; int step_count; };
 
 static void attach(struct bench *t, enum prune_gate_place place)
 {
@@ -54,10 +57,10 @@ static void difference(struct bench *t, size_t u, struct slopes *out)
     float *z = gate_values(t->gates), keep = z[u];
     for (int s = 0; s < t->step_count; s++) {
         double up[BATCH], down[BATCH];
-        z[u] = (float)((double)keep + t->steps[s]);
+        z[u] = (float)((double)keep + t->steps[s].up);
         double step = (double)z[u];
         small_loss(t->net, up);
-        z[u] = (float)((double)keep - t->steps[s]);
+        z[u] = (float)((double)keep - t->steps[s].down);
         step -= (double)z[u];
         small_loss(t->net, down);
         out->at[s][BATCH] = 0;
@@ -82,7 +85,7 @@ static void assert_near(const struct bench *t, const char *what, size_t u, int b
 {
     for (int s = 0; s < t->step_count; s++)
         if (fabs(got - want->at[s][b]) <= fmax(.02 * fabs(want->at[s][b]), 1e-3 * top)) return;
-    fail_msg("%s: unit %zu, image %d: dE/dz %.7g, by differences %.7g (largest %.2g)", what, u, b, got, want->at[t->step_count - 1][b], top);
+    fail_msg("%s: unit %zu, image %d: dE/dz %.7g, by differences %.7g (largest %.2g)", what, u, b, got, want->at[t->step_count == 1 ? 0 : 6][b], top);
 }
 
 /* Both ways to the batch gradient and the gradient of each image, at the present z. */
