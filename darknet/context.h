@@ -7,6 +7,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+struct inference;
+
 struct host_context {
     int threads;            /* worker threads of kernels/pool (>= 1) */
     bool rolling_statistics;/* batch-norm uses rolling statistics although net.train is 1, forward and backward; dropout is the identity */
@@ -16,6 +18,7 @@ struct host_context {
     bool calibrating;       /* batch-norm replaces rolling statistics by the running average over calls: see batchnorm.c */
     uint64_t calibration_batches;  /* done so far */
     double *image_loss;     /* NULL or batch doubles: heads ADD each image's loss (the one whose gradient they descend) */
+    struct inference *inference; /* NULL, or passes with net.train == 0 need nothing but outputs: kernels/inference.h */
 };
 
 struct host_context *host_context(void);
