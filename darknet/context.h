@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 struct batchnorm_gate;
+struct inference;
 
 struct host_context {
     int threads;            /* worker threads of kernels/pool (>= 1) */
@@ -19,6 +20,7 @@ struct host_context {
     uint64_t calibration_batches;  /* done so far */
     const struct batchnorm_gate *gate; /* NULL, or the gate of the layer whose forward or backward pass is called: kernels/batchnorm.h */
     double *image_loss;     /* NULL or batch doubles: heads ADD each image's loss (the one whose gradient they descend) */
+    struct inference *inference; /* NULL, or passes with net.train == 0 need nothing but outputs: kernels/inference.h */
 };
 
 struct host_context *host_context(void);

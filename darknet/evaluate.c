@@ -4,6 +4,7 @@
 #include "context.h"
 #include "detections.h"
 #include "heads.h"
+#include "kernels/inference.h"
 #include "loader.h"
 #include "../plugin/base/file_io.h"
 #include "../plugin/base/progress.h"
@@ -70,7 +71,7 @@ static void forward(struct walk *w, float *X, float *y)
     w->net->train = 0;
     w->net->delta = NULL;
     double started = prune_now();
-    forward_network(w->net);
+    inference_forward(w->net);
     w->seconds += prune_now() - started;
 }
 
@@ -99,7 +100,10 @@ static enum prune_code walk_run(struct walk *w, visitor *visit, void *user, stru
     double *const image_loss = host_context()->image_loss;
     const bool quiet = host_context()->quiet;
     host_context()->quiet = true;
+    struct inference inference;
+    inference_begin(&inference);
     enum prune_code code = run_batches(w, visit, user, st);
+    inference_end(&inference);
     host_context()->quiet = quiet;
     host_context()->image_loss = image_loss;
     int batch = w->net->batch;

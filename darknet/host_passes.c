@@ -8,6 +8,7 @@
 #include "../plugin/base/progress.h"
 #include "../plugin/base/random.h"
 #include "context.h"
+#include "kernels/inference.h"
 #include "network_parameters.h"
 
 enum { TIMING_STREAM = 11, TIMED_RUNS = 15 };
@@ -188,10 +189,13 @@ enum prune_code host_recalibrate(struct prune_host_net *n, const struct prune_im
 static void infer(network *net)
 {
     network saved = *net;
+    struct inference inference;
     net->train = 0;
     net->truth = NULL;
     net->delta = NULL;
-    forward_network(net);
+    inference_begin(&inference);
+    inference_forward(net);
+    inference_end(&inference);
     *net = saved;
 }
 
@@ -258,6 +262,8 @@ enum prune_code host_milliseconds(struct prune_host_net *n, double *per_image, s
     set_batch_network(net, 1);
     struct prune_random random = prune_random_make(n->seed, TIMING_STREAM, 0);
     for (int i = 0; i < net->inputs; i++) net->input[i] = (float)prune_random_uniform(&random);
+    struct inference inference;
+    inference_begin(&inference);
     infer(net);   /* warms caches and threads up */
     while (runs < TIMED_RUNS && (runs < 3 || total < 2)) {
         double start = prune_now();
@@ -265,6 +271,7 @@ enum prune_code host_milliseconds(struct prune_host_net *n, double *per_image, s
         seconds[runs] = prune_now() - start;
         total += seconds[runs++];
     }
+    inference_end(&inference);
     host_pause_end(n, &pause);
     qsort(seconds, (size_t)runs, sizeof *seconds, by_value);
     *per_image = 1000 * seconds[runs / 2];

@@ -4,6 +4,7 @@
 #include "batchnorm.h"
 #include "conv_plan.h"
 #include "activation.h"
+#include "inference.h"
 #include "overrides.h"
 #include "pool.h"
 #include "stock.h"
@@ -33,7 +34,7 @@ static void finish_rows(const struct forward_job *j, int unit, int image, int f,
     float *out = (j->finish == FINISH_ACTIVATE ? j->l->output : j->l->x) + at, a = 1, b = 0;
 
     if (p->pitch == p->ow) {
-        if (j->finish != FINISH_ACTIVATE) memcpy(out, tile, n * sizeof *out);
+        if (out != j->l->output + at) memcpy(out, tile, n * sizeof *out);
     } else {
         ops->copy_rows((size_t)rows, ow, tile, (size_t)p->pitch, out, ow, 0);
         tile = out;
@@ -157,12 +158,15 @@ void forward_convolutional_layer(layer l, network net)
         stock_layer_call("forward_convolutional_layer", l, net);
         return;
     }
+    if (inference_pass(net)) l.x = l.output;
     if (winograd_suits(&l, false)) {
         forward_winograd(l, net);
         return;
     }
-    float *weights = pool_buffer(POOL_WEIGHTS, conv_forward_weights_size(p, rows) * sizeof *weights);
-    conv_forward_weights(p, rows, l.weights, weights);
+    bool filled;
+    float *weights = inference_weights(&l, WEIGHTS_DIRECT, conv_forward_weights_size(p, rows), &filled);
+    if (!weights) weights = pool_buffer(POOL_WEIGHTS, conv_forward_weights_size(p, rows) * sizeof *weights);
+    if (!filled) conv_forward_weights(p, rows, l.weights, weights);
     int32_t *offsets = pool_buffer(POOL_OFFSETS, (size_t)p->terms * sizeof *offsets);
     conv_input_offsets(p, offsets);
     j.weights = weights;

@@ -6,6 +6,7 @@
  * host_context()->image_loss gets the loss whose negative gradient (in the pre-activations) delta is; see docs/evaluation.md. */
 #include "head_common.h"
 #include "pool.h"
+#include "vector.h"
 #include "../context.h"
 
 #include <darknet.h>
@@ -19,7 +20,7 @@ void forward_yolo_layer(layer l, network net);
 /* Sums over the predictors of one image, for the statistics line. */
 struct totals { double iou, category, object, anywhere, squares; int over_half, over_three_quarters, count, categories; };
 
-struct job { const layer *l; const network *net; const float *input; int first; double *loss; struct totals totals[IMAGES_AT_ONCE]; };
+struct job { const layer *l; const network *net; const float *input; int first, tasks; double *loss; struct totals totals[IMAGES_AT_ONCE]; };
 
 /* One image: x are its outputs, a its pre-activations, d its deltas. */
 struct view { const layer *l; const network *net; const float *a; float *x, *d; const float *truths; int truth_count, plane; };
@@ -199,14 +200,18 @@ static void train_image(const struct view *v, double *loss, struct totals *sums)
     *loss += sum + truths_loss(v);
 }
 
-/* x, y, objectness and classes are logistic; w and h pass through. */
-static void activate(const layer *l, const float *a, float *x)
+/* x, y, objectness and classes are logistic; w and h pass through. A task: some of the images' blocks, one per anchor. */
+static void activate(void *arg, int task, int thread)
 {
-    size_t plane = (size_t)l->w * (size_t)l->h, block = plane * (size_t)(5 + l->classes);
-    for (int n = 0; n < l->n; ++n, a += block, x += block) {
-        for (size_t i = 0; i < 2 * plane; ++i) x[i] = 1 / (1 + expf(-a[i]));
-        memcpy(x + 2 * plane, a + 2 * plane, 2 * plane * sizeof *x);
-        for (size_t i = 4 * plane; i < block; ++i) x[i] = 1 / (1 + expf(-a[i]));
+    const struct job *job = arg;
+    const layer *l = job->l;
+    size_t plane = (size_t)l->w * (size_t)l->h, block = plane * (size_t)(5 + l->classes), blocks = (size_t)l->batch * (size_t)l->n;
+    size_t first = pool_first(blocks, task, job->tasks), last = pool_first(blocks, task + 1, job->tasks);
+    (void)thread;
+    memcpy(l->output + first * block, job->input + first * block, (last - first) * block * sizeof *l->output);
+    for (float *x = l->output + first * block; x < l->output + last * block; x += block) {
+        vector_ops()->logistic(2 * plane, x);
+        vector_ops()->logistic(block - 4 * plane, x + 4 * plane);
     }
 }
 
@@ -216,9 +221,8 @@ static void one_image(void *arg, int task, int thread)
     struct job *job = arg;
     const layer *l = job->l;
     size_t b = (size_t)(job->first + task), at = b * (size_t)l->outputs;
-    activate(l, job->input + at, l->output + at);
     memset(l->delta + at, 0, (size_t)l->outputs * sizeof *l->delta);
-    if (!job->net->train || !job->net->truth) return;
+    if (!job->net->truth) return;
     struct view v = {l, job->net, job->input + at, l->output + at, l->delta + at, job->net->truth + b * (size_t)l->truths, 0, l->w * l->h};
     int room = l->truths / TRUTH;   /* the host believes [yolo] max= beyond the room it has */
     if (l->max_boxes < room) room = l->max_boxes;
@@ -245,13 +249,15 @@ void forward_yolo_layer(layer l, network net)
 {
     struct totals sums = {0};
     struct job job = {.l = &l, .net = &net, .input = net.input, .loss = host_context()->image_loss};
+    job.tasks = pool_split((size_t)l.batch * (size_t)l.n, (size_t)l.batch * (size_t)l.outputs);
+    pool_run(job.tasks, activate, &job);
+    if (!net.train) return;
     for (job.first = 0; job.first < l.batch; job.first += IMAGES_AT_ONCE) {
         int images = l.batch - job.first < IMAGES_AT_ONCE ? l.batch - job.first : IMAGES_AT_ONCE;
         memset(job.totals, 0, sizeof job.totals);
         pool_run(images, one_image, &job);
         for (int i = 0; i < images; ++i) add_totals(&sums, &job.totals[i]);
     }
-    if (!net.train) return;
     *l.cost = (float)sums.squares;   /* what the host prints; not the integral of delta */
     if (!host_context()->quiet) print_statistics(&l, net.index, &sums);
 }

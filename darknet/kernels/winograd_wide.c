@@ -6,6 +6,7 @@
 #include <cblas.h>
 #include <string.h>
 
+#include "inference.h"
 #include "pool.h"
 
 enum { K = WINOGRAD_PRODUCTS, SIDE = WINOGRAD_SIDE };
@@ -148,7 +149,9 @@ static struct memory memory_get(const struct winograd_plan *p)
 void winograd_wide_forward(const layer *l, const struct winograd_plan *p, const float *input, const struct conv_finish *finish)
 {
     struct memory a = memory_get(p);
-    size_t plane = (size_t)p->h * (size_t)p->w;
+    size_t plane = (size_t)p->h * (size_t)p->w, whole = K * winograd_pitch((size_t)(p->block * p->c));
+    bool filled = false;
+    float *kept = inference_weights(l, WEIGHTS_WINOGRAD, whole * (size_t)((p->n + p->block - 1) / p->block), &filled);
 
     for (int unit = 0; unit < p->units; ++unit) {
         struct winograd_span s = winograd_unit(p, unit);
@@ -156,10 +159,12 @@ void winograd_wide_forward(const layer *l, const struct winograd_plan *p, const 
         transform_planes(p, &g, false, input + (size_t)(s.image * p->c) * plane, p->c, a.v);
         for (int first = 0, count; first < p->n; first += count) {
             count = at_most(p->block, p->n - first);
-            transform_filters(l, false, first, count, p->c, a.u);
-            multiply(false, count, (int)g.stride, (size_t)p->c, a.u, a.v, a.m);
+            float *u = kept ? kept + (size_t)(first / p->block) * whole : a.u;
+            if (!filled) transform_filters(l, false, first, count, p->c, u);
+            multiply(false, count, (int)g.stride, (size_t)p->c, u, a.v, a.m);
             transform_output((struct output_job){.p = p, .g = &g, .span = s, .finish = finish, .group = unit, .first = first, .count = count, .m = a.m});
         }
+        filled = kept != NULL;
     }
 }
 

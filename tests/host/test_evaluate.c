@@ -314,6 +314,25 @@ static void a_classifier_gets_loss_and_top_k_over_a_list_that_is_no_multiple_of_
     free(data);
 }
 
+static void an_evaluation_after_the_weights_changed_is_that_of_a_new_network(void **state)
+{
+    (void)state;
+    char *data;
+    struct prune_image_set set = colour_set(&data);
+    network *net = colour_net(), *fresh = colour_net();
+    struct prune_evaluation before, after, wanted;
+    struct prune_status st = {0};
+    assert_int_equal(evaluate_network(net, &set, 1, &before, &st), PRUNE_OK);
+    for (int i = 0; i < 9; ++i) net->layers[0].weights[i] = fresh->layers[0].weights[i] = .1f * (float)(i * i % 7);
+    assert_int_equal(evaluate_network(net, &set, 1, &after, &st), PRUNE_OK);
+    assert_int_equal(evaluate_network(fresh, &set, 1, &wanted, &st), PRUNE_OK);
+    assert_true(fabs(after.loss - before.loss) > .01);
+    assert_near(after.loss, wanted.loss, 0);
+    free_network(net);
+    free_network(fresh);
+    free(data);
+}
+
 static void predictions_of_a_classifier_are_lines_of_four_columns(void **state)
 {
     (void)state;
@@ -565,6 +584,7 @@ int main(void)
         cmocka_unit_test(region_boxes_of_any_image_equal_the_hosts),
         cmocka_unit_test(detection_boxes_of_any_image_equal_the_hosts),
         cmocka_unit_test(a_classifier_gets_loss_and_top_k_over_a_list_that_is_no_multiple_of_the_batch),
+        cmocka_unit_test(an_evaluation_after_the_weights_changed_is_that_of_a_new_network),
         cmocka_unit_test(predictions_of_a_classifier_are_lines_of_four_columns),
         cmocka_unit_test(a_classifier_that_gives_nan_is_never_right),
         cmocka_unit_test(another_number_of_classes_than_the_networks_is_refused),
