@@ -66,7 +66,7 @@ struct job {
     struct moments *moments;          /* (batch, out_c) while collected */
     struct plane_sums *sums;          /* (batch, out_c); row 0 becomes the total */
     const float *z;                   /* NULL: no gate */
-    float *a, *b, *c;                 /* (out_c): d = a d + b x + c */
+    struct vector_normal *normals;    /* (out_c) */
 };
 
 /* Tasks over planes: plane = image * out_c + channel. */
@@ -84,6 +84,13 @@ static struct job job_make(layer l, bool frozen)
 /* Of a gate at zero nothing passes, not even infinity. */
 static bool shut(const struct job *j, size_t channel) { return j->z && j->z[channel] == 0; }
 
+/* y = f(a x + b), with the gate */
+static void gated_coefficients(const struct job *j, int channel, float *a, float *b)
+{
+    batchnorm_coefficients(j->l, j->frozen, channel, a, b);
+    if (j->z) *a *= j->z[channel], *b *= j->z[channel];
+}
+
 static void apply_task(void *arg, int task, int thread)
 {
     const struct job *j = arg;
@@ -94,12 +101,11 @@ static void apply_task(void *arg, int task, int thread)
     for (size_t i = pool_first(planes(j), task, j->tasks); i < last; ++i) {
         float a, b;
         size_t c = i % (size_t)l->out_c;
-        batchnorm_coefficients(*l, j->frozen, (int)c, &a, &b);
+        gated_coefficients(j, (int)c, &a, &b);
         if (shut(j, c)) {
             memset(l->output + i * n, 0, n * sizeof *l->output);
             continue;
         }
-        if (j->z) a *= j->z[c], b *= j->z[c];
         vector_ops()->affine(n, l->x + i * n, a, b, j->f, l->output + i * n);
     }
 }
@@ -153,9 +159,9 @@ static void sums_task(void *arg, int task, int thread)
     (void)thread;
     for (size_t i = pool_first(planes(j), task, j->tasks); i < last; ++i) {
         size_t c = i % (size_t)l->out_c;
-        float product = 0, mean = j->normalised ? (j->frozen ? l->rolling_mean : l->mean)[c] : 0;
-        const float *x = j->normalised ? l->x + i * n : NULL;
-        j->sums[i].delta = (double)vector_ops()->gradient(n, l->delta + i * n, l->output + i * n, j->f, x, mean, &product);
+        float product = 0;
+        if (j->normalised) j->sums[i].delta = (double)vector_ops()->normal_sums(n, l->delta + i * n, l->x + i * n, j->normals[c], &product);
+        else j->sums[i].delta = (double)vector_ops()->gradient(n, l->delta + i * n, l->output + i * n, j->f, NULL, 0, NULL);
         j->sums[i].product = (double)product;
     }
 }
@@ -173,24 +179,9 @@ static void channel_coefficients(const struct job *j, int c, struct plane_sums t
 
     l->bias_updates[c] += (float)delta;
     l->scale_updates[c] += (float)(product * k);
-    j->a[c] = (float)(g * z);
-    j->b[c] = (float)-slope;
-    j->c[c] = j->frozen ? 0 : (float)(slope * mean - g * delta / count);
-}
-
-static void delta_task(void *arg, int task, int thread)
-{
-    const struct job *j = arg;
-    const layer *l = &j->l;
-    size_t n = spatial(*l), last = pool_first(planes(j), task + 1, j->tasks);
-
-    (void)thread;
-    for (size_t i = pool_first(planes(j), task, j->tasks); i < last; ++i) {
-        size_t c = i % (size_t)l->out_c;
-        if (shut(j, c)) memset(l->delta + i * n, 0, n * sizeof *l->delta);
-        else if (j->frozen) vector_ops()->scale(n, j->a[c], l->delta + i * n);
-        else vector_ops()->affine_pair(n, l->delta + i * n, j->a[c], l->x + i * n, j->b[c], j->c[c]);
-    }
+    j->normals[c].da = (float)(g * z);
+    j->normals[c].db = (float)-slope;
+    j->normals[c].dc = j->frozen ? 0 : (float)(slope * mean - g * delta / count);
 }
 
 /* Row 0 of the sums becomes the total, in image order. */
@@ -207,24 +198,60 @@ static void reduce_sums(const struct job *j)
     if (gate && gate->total) memcpy(gate->total, j->sums, channels * sizeof *j->sums);
 }
 
-void batchnorm_backward_delta(layer l, network net, ACTIVATION f, bool normalised)
+struct batchnorm_rest batchnorm_backward_sums(const layer *l, network net, ACTIVATION f, bool normalised)
 {
-    struct job j = job_make(l, batchnorm_frozen(net));
-    size_t channels = (size_t)l.out_c;
+    struct job j = job_make(*l, batchnorm_frozen(net));
 
-    if (!activation_fuses(f, &j.f)) gradient_array(l.output, l.outputs * l.batch, f, l.delta);
+    if (!activation_fuses(f, &j.f)) gradient_array(l->output, l->outputs * l->batch, f, l->delta);
     j.normalised = normalised;
-    j.sums = pool_buffer(POOL_SUMS, planes(&j) * sizeof *j.sums + 3 * channels * sizeof(float));
-    j.a = (float *)(j.sums + planes(&j));
-    j.b = j.a + channels;
-    j.c = j.b + channels;
+    j.sums = pool_buffer(POOL_SUMS, planes(&j) * sizeof *j.sums + (size_t)l->out_c * sizeof *j.normals);
+    j.normals = (struct vector_normal *)(j.sums + planes(&j));
+    for (int c = 0; normalised && c < l->out_c; ++c) {
+        j.normals[c] = (struct vector_normal){.mean = (j.frozen ? l->rolling_mean : l->mean)[c], .f = j.f};
+        gated_coefficients(&j, c, &j.normals[c].a, &j.normals[c].b);
+    }
     pool_run(j.tasks, sums_task, &j);
     reduce_sums(&j);
-    for (int c = 0; c < l.out_c; ++c) {
+    for (int c = 0; c < l->out_c; ++c) {
         if (normalised) channel_coefficients(&j, c, j.sums[c]);
-        else l.bias_updates[c] += (float)j.sums[c].delta;
+        else l->bias_updates[c] += (float)j.sums[c].delta;
     }
-    if (normalised) pool_run(j.tasks, delta_task, &j);
+    return (struct batchnorm_rest){l, normalised ? j.normals : NULL, j.z};
+}
+
+void batchnorm_rest_run(const struct batchnorm_rest *r, int channel, size_t at, size_t n, float *out)
+{
+    if (r->z && r->z[channel] == 0) memset(out, 0, n * sizeof *out);
+    else vector_ops()->normal_delta(n, r->l->delta + at, r->l->x + at, r->normals[channel], out);
+}
+
+struct rest_job { const struct batchnorm_rest *rest; int tasks; };
+
+static void rest_task(void *arg, int task, int thread)
+{
+    const struct rest_job *j = arg;
+    const layer *l = j->rest->l;
+    size_t n = spatial(*l), all = (size_t)l->batch * (size_t)l->out_c, last = pool_first(all, task + 1, j->tasks);
+
+    (void)thread;
+    for (size_t i = pool_first(all, task, j->tasks); i < last; ++i) {
+        batchnorm_rest_run(j->rest, (int)(i % (size_t)l->out_c), i * n, n, l->delta + i * n);
+    }
+}
+
+void batchnorm_rest_all(const struct batchnorm_rest *r)
+{
+    size_t all = (size_t)r->l->batch * (size_t)r->l->out_c;
+    struct rest_job j = {r, pool_split(all, all * spatial(*r->l))};
+
+    if (r->normals) pool_run(j.tasks, rest_task, &j);
+}
+
+void batchnorm_backward_delta(layer l, network net, ACTIVATION f, bool normalised)
+{
+    struct batchnorm_rest rest = batchnorm_backward_sums(&l, net, f, normalised);
+
+    batchnorm_rest_all(&rest);
 }
 
 void backward_batchnorm_layer(layer l, network net)

@@ -36,4 +36,16 @@ void batchnorm_apply(layer l, bool frozen, ACTIVATION f);
  * layer), or the bias alone. Adds to bias_updates and scale_updates once per channel. */
 void batchnorm_backward_delta(layer l, network net, ACTIVATION f, bool normalised);
 
+/* The same in two steps, for kernels that take the second one plane by plane while it is in the cache: after the sums, l.delta is still the one at the
+ * output if rest.normals is not NULL. Valid until the next call into batchnorm.c. */
+struct batchnorm_rest {
+    const layer *l;
+    const struct vector_normal *normals;   /* (out_c), or NULL: l.delta is final */
+    const float *z;                        /* the gate, or NULL */
+};
+struct batchnorm_rest batchnorm_backward_sums(const layer *l, network net, ACTIVATION f, bool normalised);
+/* n values from `at` of l.delta, all of one channel; out may be where they are. */
+void batchnorm_rest_run(const struct batchnorm_rest *r, int channel, size_t at, size_t n, float *out);
+void batchnorm_rest_all(const struct batchnorm_rest *r);   /* in place */
+
 #endif

@@ -11,6 +11,9 @@ enum { VECTOR_MAX_LANES = 16, VECTOR_MAX_ROWS = 8 };
 /* Activations that fuse with other passes. */
 enum vector_activation { VECTOR_LINEAR, VECTOR_RELU, VECTOR_LEAKY };
 
+/* One channel of a batch normalisation and the activation behind it. */
+struct vector_normal { float a, b, mean, da, db, dc; enum vector_activation f; };
+
 /* Tiles of 4x4 pixels of one channel of several images: `columns` tiles a row, tile_rows rows of tiles, one after the other; a tile's number is
  * row * columns + column. stride: the number of tiles rounded up to whole vectors. */
 struct winograd_grid {
@@ -35,8 +38,10 @@ struct vector_ops {
 
     /* y = f(a*x + b); y may be x */
     void (*affine)(size_t n, const float *x, float a, float b, enum vector_activation f, float *y);
-    /* d = a*d + b*x + c */
-    void (*affine_pair)(size_t n, float *d, float a, const float *x, float b, float c);
+    /* Backward of y = f(a*x + b), d the gradient with respect to y and e = f'(a*x + b) * d: returns sum e, *product = sum e*(x - mean); and
+     * out = da*e + db*x + dc; out may be d */
+    float (*normal_sums)(size_t n, const float *d, const float *x, struct vector_normal k, float *product);
+    void (*normal_delta)(size_t n, const float *d, const float *x, struct vector_normal k, float *out);
     /* *sum = sum x */
     float (*sum)(size_t n, const float *x);
     /* sum of (x - mean)^2 */

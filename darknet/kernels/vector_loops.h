@@ -201,12 +201,6 @@ static void affine(size_t n, const float *x, float a, float b, enum vector_activ
     }
 }
 
-static void affine_pair(size_t n, float *d, float a, const float *x, float b, float c)
-{
-    vf va = v_set(a), vb = v_set(b), vc = v_set(c);
-    for (size_t i = 0; i < n; i += LANES) store(d, i, n, v_fma(LOAD(d, i, n), va, v_fma(LOAD(x, i, n), vb, vc)));
-}
-
 static float sum(size_t n, const float *x)
 {
     vf s = v_set(0), s2 = v_set(0);
@@ -260,6 +254,62 @@ static float gradient(size_t n, float *d, const float *y, enum vector_activation
     case VECTOR_RELU: return gradient_as(n, d, y, VECTOR_RELU, x, mean, product);
     case VECTOR_LEAKY: return gradient_as(n, d, y, VECTOR_LEAKY, x, mean, product);
     default: return gradient_as(n, d, y, VECTOR_LINEAR, x, mean, product);
+    }
+}
+
+/* d behind the activation whose input is v */
+INLINE vf passed(vf d, vf v, enum vector_activation f)
+{
+    if (f == VECTOR_RELU) return v_positive(v, d, v_set(0));
+    if (f == VECTOR_LEAKY) return v_positive(v, d, d * v_set(.1f));
+    return d;
+}
+
+INLINE float normal_sums_as(size_t n, const float *d, const float *x, struct vector_normal k, enum vector_activation f, float *product)
+{
+    vf s = v_set(0), q = s, s2 = s, q2 = s, m = v_set(k.mean), va = v_set(k.a), vb = v_set(k.b);
+    size_t i = 0;
+    for (; i + 2 * LANES <= n; i += 2 * LANES) {
+        vf x1 = v_load(x + i), x2 = v_load(x + i + LANES);
+        vf d1 = passed(v_load(d + i), v_fma(x1, va, vb), f), d2 = passed(v_load(d + i + LANES), v_fma(x2, va, vb), f);
+        s = s + d1;
+        s2 = s2 + d2;
+        q = v_fma(d1, x1 - m, q);
+        q2 = v_fma(d2, x2 - m, q2);
+    }
+    for (; i < n; i += LANES) {
+        vf in = LOAD(x, i, n), out = passed(LOAD(d, i, n), v_fma(in, va, vb), f);
+        s = s + out;
+        q = v_fma(out, in - m, q);
+    }
+    *product = v_sum(q + q2);
+    return v_sum(s + s2);
+}
+
+static float normal_sums(size_t n, const float *d, const float *x, struct vector_normal k, float *product)
+{
+    switch (k.f) {
+    case VECTOR_RELU: return normal_sums_as(n, d, x, k, VECTOR_RELU, product);
+    case VECTOR_LEAKY: return normal_sums_as(n, d, x, k, VECTOR_LEAKY, product);
+    default: return normal_sums_as(n, d, x, k, VECTOR_LINEAR, product);
+    }
+}
+
+INLINE void normal_delta_as(size_t n, const float *d, const float *x, struct vector_normal k, enum vector_activation f, float *out)
+{
+    vf va = v_set(k.a), vb = v_set(k.b), da = v_set(k.da), db = v_set(k.db), dc = v_set(k.dc);
+    for (size_t i = 0; i < n; i += LANES) {
+        vf in = LOAD(x, i, n);
+        store(out, i, n, v_fma(passed(LOAD(d, i, n), v_fma(in, va, vb), f), da, v_fma(in, db, dc)));
+    }
+}
+
+static void normal_delta(size_t n, const float *d, const float *x, struct vector_normal k, float *out)
+{
+    switch (k.f) {
+    case VECTOR_RELU: normal_delta_as(n, d, x, k, VECTOR_RELU, out); break;
+    case VECTOR_LEAKY: normal_delta_as(n, d, x, k, VECTOR_LEAKY, out); break;
+    default: normal_delta_as(n, d, x, k, VECTOR_LINEAR, out); break;
     }
 }
 
@@ -339,7 +389,7 @@ static void hyperbolic(size_t n, float *x)
 
 const struct vector_ops TABLE = {
     .name = TABLE_NAME, .lanes = LANES, .rows = ROWS, .correlate = correlate, .products = products, .affine = affine,
-    .affine_pair = affine_pair, .sum = sum, .squares = squares, .gradient = gradient, .copy_rows = copy_rows, .add_rows = add_rows, .add = add, .scale = scale, .descend = descend,
+    .normal_sums = normal_sums, .normal_delta = normal_delta, .sum = sum, .squares = squares, .gradient = gradient, .copy_rows = copy_rows, .add_rows = add_rows, .add = add, .scale = scale, .descend = descend,
     .logistic = logistic, .tanh = hyperbolic,
     .winograd_input = winograd_input, .winograd_delta = winograd_delta, .winograd_output = winograd_output, .winograd_filters = winograd_filters,
     .winograd_gradient = winograd_gradient,
