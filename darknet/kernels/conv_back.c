@@ -205,12 +205,13 @@ void backward_convolutional_layer(layer l, network net)
         stock_layer_call("backward_convolutional_layer", l, net);
         return;
     }
-    batchnorm_backward_delta(l, net, l.activation, l.batch_normalize);
+    struct batchnorm_rest rest = batchnorm_backward_sums(&l, net, l.activation, l.batch_normalize);
     if (winograd_suits(&l, true)) {
         struct winograd_plan plan = winograd_plan_make(&l);
-        winograd_backward(&l, &plan, net.input, net.delta);
+        winograd_backward(&l, &plan, &rest, net.input, net.delta);
         return;
     }
+    batchnorm_rest_all(&rest);
     j.nweights = (size_t)p->n * (size_t)p->terms;
     int32_t *offsets = pool_buffer(POOL_OFFSETS, ((size_t)p->terms + (size_t)(p->ng * p->taps)) * sizeof *offsets);
     conv_input_offsets(p, offsets);

@@ -82,6 +82,7 @@ struct job {
     const struct conv_finish *finish;
     const float *input;
     float *input_delta;
+    const struct batchnorm_rest *rest;
     const float *u, *turned;   /* packed filters, forward and for the input gradient */
     float *updates;            /* (tasks, 36, n, c) */
 };
@@ -144,7 +145,7 @@ static void forward_unit(const struct job *j, int unit, int thread)
     const struct vector_ops *ops = vector_ops();
     struct buffers b = buffers_get(p, thread);
     struct winograd_span s = winograd_unit(p, unit);
-    struct winograd_grid g = winograd_grid_input(p, s, p->c, b.space);
+    struct winograd_grid g = winograd_grid_input(p, s, (struct winograd_source){p->c, 0, p->h}, b.space);
     size_t plane = (size_t)p->h * (size_t)p->w, cs = winograd_pitch((size_t)p->c * g.stride), ns = winograd_pitch((size_t)p->n * g.stride);
     const float *in = j->input + (size_t)(s.image * p->c) * plane;
     int32_t *offsets = (int32_t *)pool_scratch(thread, POOL_TAIL, (size_t)at_least(p->c, p->n));
@@ -191,27 +192,51 @@ static void weight_gradient(const struct job *j, const float *m, const float *v,
     }
 }
 
+/* The span's delta at the convolution's output, with the rows above and below that its tiles read: as it lies, or finished into a buffer. */
+static const float *take_delta(const struct job *j, struct winograd_span s, struct winograd_source *from, int thread)
+{
+    const struct winograd_plan *p = j->p;
+    size_t plane = (size_t)p->h * (size_t)p->w;
+    int bottom = at_most(p->h, (s.row + s.rows) * SIDE + 1);
+
+    *from = (struct winograd_source){p->n, 0, p->h};
+    if (!j->rest->normals) return j->l->delta + (size_t)(s.image * p->n) * plane;
+    from->top = at_least(0, s.row * SIDE - 1);
+    from->height = bottom - from->top;
+    size_t n = (size_t)(from->height * p->w);
+    float *delta = pool_scratch(thread, POOL_PARTIAL, (size_t)(p->images * p->n) * (size_t)at_most(p->h, p->band * SIDE + 2) * (size_t)p->w);
+    for (int i = 0; i < s.images; ++i) {
+        for (int f = 0; f < p->n; ++f) {
+            size_t at = (size_t)((s.image + i) * p->n + f) * plane + (size_t)(from->top * p->w);
+            batchnorm_rest_run(j->rest, f, at, n, delta + (size_t)(i * p->n + f) * n);
+        }
+    }
+    return delta;
+}
+
 static void backward_unit(const struct job *j, int unit, float *updates, int thread)
 {
     const struct winograd_plan *p = j->p;
     const struct vector_ops *ops = vector_ops();
     struct buffers b = buffers_get(p, thread);
     struct winograd_span s = winograd_unit(p, unit);
-    struct winograd_grid g = winograd_grid_input(p, s, p->c, b.space);
+    struct winograd_source from;
+    struct winograd_grid g = winograd_grid_input(p, s, (struct winograd_source){p->c, 0, p->h}, b.space);
     size_t plane = (size_t)p->h * (size_t)p->w, cs = winograd_pitch((size_t)p->c * g.stride), ns = winograd_pitch((size_t)p->n * g.stride);
-    const float *in = j->input + (size_t)(s.image * p->c) * plane, *delta = j->l->delta + (size_t)(s.image * p->n) * plane;
+    const float *in = j->input + (size_t)(s.image * p->c) * plane, *delta = take_delta(j, s, &from, thread);
+    size_t rows = (size_t)(from.height * p->w);
     int32_t *offsets = (int32_t *)pool_scratch(thread, POOL_TAIL, (size_t)at_least(p->c, p->n));
 
     for (int c = 0; c < p->c; ++c) {
         ops->winograd_input(&g, in + (size_t)c * plane, b.scratch, b.v + (size_t)c * g.stride, cs);
         offsets[c] = (int32_t)((size_t)c * g.stride);
     }
-    g = winograd_grid_delta(p, s, b.space);
-    for (int f = 0; f < p->n; ++f) ops->winograd_delta(&g, delta + (size_t)f * plane, b.scratch, b.m + (size_t)f * g.stride, ns);
+    g = winograd_grid_delta(p, s, from, b.space);
+    for (int f = 0; f < p->n; ++f) ops->winograd_delta(&g, delta + (size_t)f * rows, b.scratch, b.m + (size_t)f * g.stride, ns);
     weight_gradient(j, b.m, b.v, g.stride, updates, offsets);
     if (!j->input_delta) return;
-    g = winograd_grid_input(p, s, p->n, b.space);
-    for (int f = 0; f < p->n; ++f) ops->winograd_input(&g, delta + (size_t)f * plane, b.scratch, b.m + (size_t)f * g.stride, ns);
+    g = winograd_grid_input(p, s, from, b.space);
+    for (int f = 0; f < p->n; ++f) ops->winograd_input(&g, delta + (size_t)f * rows, b.scratch, b.m + (size_t)f * g.stride, ns);
     multiply(p->c, p->n, j->turned, b.m, b.v, g.stride, offsets);
     for (int c = 0; c < p->c; ++c) {
         ops->winograd_output(&g, b.v + (size_t)c * g.stride, cs, b.tile);
@@ -246,13 +271,14 @@ static void reduce_task(void *arg, int task, int thread)
     vector_ops()->winograd_gradient(count * c, j->updates + first * c, product, j->l->weight_updates + 9 * first * c);
 }
 
-void winograd_backward(const layer *l, const struct winograd_plan *p, const float *input, float *input_delta)
+void winograd_backward(const layer *l, const struct winograd_plan *p, const struct batchnorm_rest *rest, const float *input, float *input_delta)
 {
     if (p->block) {
+        batchnorm_rest_all(rest);
         winograd_wide_backward(l, p, input, input_delta);
         return;
     }
-    struct job j = {.p = p, .l = l, .input = input, .input_delta = input_delta};
+    struct job j = {.p = p, .l = l, .rest = rest, .input = input, .input_delta = input_delta};
 
     if (input_delta) j.turned = filters_make(l, true);
     j.updates = pool_buffer(POOL_COPY, (size_t)p->tasks * K * winograd_pitch((size_t)(p->n * p->c)) * sizeof(float));

@@ -27,8 +27,8 @@ struct winograd_plan winograd_plan_make(const layer *l);
 
 /* finish: what to do with each channel's rows of a unit (conv_finish.h) */
 void winograd_forward(const layer *l, const struct winograd_plan *p, const float *input, const struct conv_finish *finish);
-/* l->delta is the gradient of the convolution's own output; adds to l->weight_updates and, unless NULL, input_delta. */
-void winograd_backward(const layer *l, const struct winograd_plan *p, const float *input, float *input_delta);
+/* l->delta: what batchnorm_backward_sums left (afterwards it may be either). Adds to l->weight_updates and, unless NULL, input_delta. */
+void winograd_backward(const layer *l, const struct winograd_plan *p, const struct batchnorm_rest *rest, const float *input, float *input_delta);
 
 /* The same for many channels (p->block > 0): winograd_wide.c. */
 void winograd_wide_forward(const layer *l, const struct winograd_plan *p, const float *input, const struct conv_finish *finish);

@@ -40,8 +40,8 @@ struct winograd_span winograd_unit(const struct winograd_plan *p, int unit)
 
 size_t winograd_grid_space(const struct winograd_plan *p) { return (size_t)(p->images * p->band * 6 + p->w) + 2 * p->stride; }
 
-/* Source rows of each tile row: `count` from `first` rows below its top, in arrays of `channels` planes per image. */
-static struct winograd_grid grid_make(const struct winograd_plan *p, struct winograd_span s, int channels, int first, int count, int32_t *space)
+/* Source rows of each tile row: `count` from `first` rows below its top. */
+static struct winograd_grid grid_make(const struct winograd_plan *p, struct winograd_span s, struct winograd_source from, int first, int count, int32_t *space)
 {
     struct winograd_grid g = {.tile_rows = (size_t)(s.images * s.rows), .columns = (size_t)p->columns, .width = (size_t)p->w};
     int32_t *left = space, *right = left + p->stride, *zeros = right + p->stride, *rows = zeros + p->w;
@@ -59,21 +59,21 @@ static struct winograd_grid grid_make(const struct winograd_plan *p, struct wino
         for (int r = 0; r < s.rows; ++r) {
             for (int k = 0; k < count; ++k) {
                 int y = (s.row + r) * SIDE + first + k;
-                *rows++ = y < 0 || y >= p->h ? -1 : (i * channels * p->h + y) * p->w;
+                *rows++ = y < 0 || y >= p->h ? -1 : (i * from.channels * from.height + y - from.top) * p->w;
             }
         }
     }
     return g;
 }
 
-struct winograd_grid winograd_grid_input(const struct winograd_plan *p, struct winograd_span s, int channels, int32_t *space)
+struct winograd_grid winograd_grid_input(const struct winograd_plan *p, struct winograd_span s, struct winograd_source from, int32_t *space)
 {
-    return grid_make(p, s, channels, -1, 6, space);
+    return grid_make(p, s, from, -1, 6, space);
 }
 
-struct winograd_grid winograd_grid_delta(const struct winograd_plan *p, struct winograd_span s, int32_t *space)
+struct winograd_grid winograd_grid_delta(const struct winograd_plan *p, struct winograd_span s, struct winograd_source from, int32_t *space)
 {
-    return grid_make(p, s, p->n, 0, SIDE, space);
+    return grid_make(p, s, from, 0, SIDE, space);
 }
 
 /* Copies (adds) the rows of a unit's tiles to their plane; returns rows per image. */

@@ -16,11 +16,13 @@ size_t winograd_pitch(size_t n);
 struct winograd_span { int image, images, row, rows; };
 struct winograd_span winograd_unit(const struct winograd_plan *p, int unit);
 
-/* The tiles of a span, reading an array of `channels` planes per image: 6 rows around each tile row, or (delta) its 4 rows in (batch, n, h, w).
- * space: winograd_grid_space() words, in use as long as the grid. */
+/* Where a span's pixels lie: arrays of `channels` planes per image, of `height` rows of which the first is row `top` of the image. */
+struct winograd_source { int channels, top, height; };
+
+/* The tiles of a span with 6 source rows around each tile row, or (delta) its 4 rows. space: winograd_grid_space() words, in use as long as the grid. */
 size_t winograd_grid_space(const struct winograd_plan *p);
-struct winograd_grid winograd_grid_input(const struct winograd_plan *p, struct winograd_span s, int channels, int32_t *space);
-struct winograd_grid winograd_grid_delta(const struct winograd_plan *p, struct winograd_span s, int32_t *space);
+struct winograd_grid winograd_grid_input(const struct winograd_plan *p, struct winograd_span s, struct winograd_source from, int32_t *space);
+struct winograd_grid winograd_grid_delta(const struct winograd_plan *p, struct winograd_span s, struct winograd_source from, int32_t *space);
 
 /* Copies (adds) the rows of one image of the span from tiles as winograd_output leaves them to its plane; returns how many rows. */
 int winograd_put_rows(const struct winograd_plan *p, struct winograd_span s, const struct winograd_grid *g, int image, const float *tile, float *plane,

@@ -155,7 +155,7 @@ void winograd_wide_forward(const layer *l, const struct winograd_plan *p, const 
 
     for (int unit = 0; unit < p->units; ++unit) {
         struct winograd_span s = winograd_unit(p, unit);
-        struct winograd_grid g = winograd_grid_input(p, s, p->c, a.space);
+        struct winograd_grid g = winograd_grid_input(p, s, (struct winograd_source){p->c, 0, p->h}, a.space);
         transform_planes(p, &g, false, input + (size_t)(s.image * p->c) * plane, p->c, a.v);
         for (int first = 0, count; first < p->n; first += count) {
             count = at_most(p->block, p->n - first);
@@ -171,10 +171,10 @@ void winograd_wide_forward(const layer *l, const struct winograd_plan *p, const 
 static void weight_gradient(const layer *l, const struct winograd_plan *p, struct winograd_span s, const float *input, const struct memory *a)
 {
     size_t plane = (size_t)p->h * (size_t)p->w;
-    struct winograd_grid g = winograd_grid_input(p, s, p->c, a->space);
+    struct winograd_grid g = winograd_grid_input(p, s, (struct winograd_source){p->c, 0, p->h}, a->space);
 
     transform_planes(p, &g, false, input + (size_t)(s.image * p->c) * plane, p->c, a->v);
-    g = winograd_grid_delta(p, s, a->space);
+    g = winograd_grid_delta(p, s, (struct winograd_source){p->n, 0, p->h}, a->space);
     for (int first = 0, count; first < p->n; first += count) {
         count = at_most(p->block, p->n - first);
         transform_planes(p, &g, true, l->delta + (size_t)(s.image * p->n + first) * plane, count, a->m);
@@ -193,7 +193,7 @@ void winograd_wide_backward(const layer *l, const struct winograd_plan *p, const
         struct winograd_span s = winograd_unit(p, unit);
         weight_gradient(l, p, s, input, &a);
         if (!input_delta) continue;
-        struct winograd_grid g = winograd_grid_input(p, s, p->n, a.space);
+        struct winograd_grid g = winograd_grid_input(p, s, (struct winograd_source){p->n, 0, p->h}, a.space);
         transform_planes(p, &g, false, l->delta + (size_t)(s.image * p->n) * plane, p->n, a.v);
         for (int first = 0, count; first < p->c; first += count) {
             count = at_most(p->block, p->c - first);

@@ -100,6 +100,7 @@ static void check_winograd(layer l, const struct expected *e)
     if (l.size != 3 || l.stride != 1 || l.pad != 1 || l.groups != 1) return;
     struct winograd_plan p = winograd_plan_make(&l);
     struct conv_finish finish = {.l = &l, .kind = FINISH_ACTIVATE, .f = VECTOR_LINEAR};
+    struct batchnorm_rest rest = {.l = &l};
     float *got = noise_array(e->ins, 7);
 
     fill_noise(l.weight_updates, e->nw, 5);
@@ -107,7 +108,7 @@ static void check_winograd(layer l, const struct expected *e)
     winograd_forward(&l, &p, e->in, &finish);
     assert_close(l.output, e->out, e->outs, 1e-5);
     memcpy(l.delta, e->delta, e->outs * sizeof(float));
-    winograd_backward(&l, &p, e->in, got);
+    winograd_backward(&l, &p, &rest, e->in, got);
     assert_close(got, e->in_delta, e->ins, 1.5e-5);
     assert_close(l.weight_updates, e->weights, e->nw, 1e-5);
     free(got);
