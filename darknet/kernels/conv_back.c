@@ -9,8 +9,6 @@
 #include "vector.h"
 #include "winograd.h"
 
-enum { TILE_FLOATS = 768, PRODUCT_FLOATS = 2048 };
-
 struct backward_job {
     struct conv_plan plan;
     const layer *l;
@@ -32,11 +30,7 @@ static void weight_gradient(const struct backward_job *j, struct conv_unit u, in
     size_t n = (size_t)((height - 1) * p->pitch + p->ow);
     float *g = updates + (size_t)(group * p->ng + f0) * (size_t)p->terms;
 
-    d += (size_t)f0 * dstride;
-    for (size_t i = 0; i < n; i += PRODUCT_FLOATS) {
-        vector_ops()->products(f1 - f0, (size_t)p->terms, d + i, (ptrdiff_t)dstride, j->offsets, x + i, g, p->terms,
-                               n - i < PRODUCT_FLOATS ? n - i : PRODUCT_FLOATS);
-    }
+    vector_ops()->products(f1 - f0, (size_t)p->terms, d + (size_t)f0 * dstride, (ptrdiff_t)dstride, j->offsets, x, g, p->terms, n);
 }
 
 /* Adds rows of phase px of one channel to the input gradient at its first row: column q holds input column q * stride + px - pad. */
@@ -69,58 +63,96 @@ static void add_image_rows(const struct backward_job *j, struct conv_rows in, in
     add_rows(p, px, inside, tile + skip * p->pitch, out);
 }
 
-/* Input gradient of `channels` channels from c0 of a group, one phase: rows first..last-1 of the phase's plane, d at row `first`. */
-static void input_gradient_block(const struct backward_job *j, struct conv_unit u, int c0, int channels, int phase, int first, int last, size_t terms,
-                                 const float *w, const int32_t *taps, const float *d, float *tile, size_t stride)
+/* Rows r..end-1 of one channel's packed plane, which may belong to several images. */
+static void add_tile(const struct backward_job *j, struct conv_unit u, int c, int phase, int r, int end, const float *tile)
 {
     const struct conv_plan *p = &j->plan;
     struct conv_rows in = conv_unit_input(p, u);
-    int step = TILE_FLOATS / p->pitch > 1 ? TILE_FLOATS / p->pitch : 1;
     int py = phase / p->phases, px = phase % p->phases;
 
-    for (int r = first; r < last; r += step) {
-        int end = r + step < last ? r + step : last;
-        vector_ops()->correlate(channels, terms, w, taps, d + (r - first) * p->pitch, tile, (ptrdiff_t)stride, (size_t)((end - r) * p->pitch));
-        for (int k = 0; k < channels; ++k) {
-            for (int row = r, rows; row < end; row += rows) {
-                int image = p->images > 1 ? row / p->image_rows : 0, base = image * p->image_rows;
-                rows = p->images > 1 && base + p->image_rows < end ? base + p->image_rows - row : end - row;
-                add_image_rows(j, in, u.image + image, c0 + k, row - base, rows, py, px, tile + (size_t)k * stride + (row - r) * p->pitch);
-            }
+    for (int row = r, rows; row < end; row += rows) {
+        int image = p->images > 1 ? row / p->image_rows : 0, base = image * p->image_rows;
+        rows = p->images > 1 && base + p->image_rows < end ? base + p->image_rows - row : end - row;
+        add_image_rows(j, in, u.image + image, c, row - base, rows, py, px, tile + (row - r) * p->pitch);
+    }
+}
+
+/* Input gradient of channels c0..c1-1 of a group, one phase: rows first..last-1 of the phase's plane, d at row `first`;
+ * sums: weights, terms and offsets of the phase. */
+static void input_gradient_phase(const struct backward_job *j, struct conv_unit u, int group, int c0, int c1, int phase, int first, int last,
+                                 struct correlation sums, const float *d, int thread)
+{
+    const struct conv_plan *p = &j->plan;
+    struct conv_tile t = conv_tile_make(last - first, p->pitch, p->ng);
+    float *tile = pool_scratch(thread, POOL_TILE, t.stride * (size_t)t.rows);
+
+    for (int r = first; r < last; r += t.lines) {
+        int end = r + t.lines < last ? r + t.lines : last;
+        for (int c = c0; c < c1; c += t.rows) {
+            struct correlation s = sums;
+            s.rows = c1 - c < t.rows ? c1 - c : t.rows;
+            s.w += (size_t)c * s.terms;
+            s.x = d + (r - first) * p->pitch;
+            s.y = tile;
+            s.ystride = (ptrdiff_t)t.stride;
+            s.n = (size_t)((end - r) * p->pitch);
+            if (p->narrow_back) vector_ops()->correlate(s.rows, s.terms, s.w, s.offset, s.x, s.y, s.ystride, s.n);
+            else vector_ops()->correlate_many(&s);
+            for (int k = 0; k < s.rows; ++k) add_tile(j, u, group * p->cg + c + k, phase, r, end, tile + (size_t)k * t.stride);
         }
     }
 }
 
-/* Blocks b0..b1-1 of channels of one group. */
-static void input_gradient(const struct backward_job *j, struct conv_unit u, struct conv_delta layout, int group, int b0, int b1, const float *d, int thread)
+/* The same for 1x1 on planes where they lie: added in place. */
+static void input_gradient_direct(const struct backward_job *j, struct conv_unit u, int group, int c0, int c1, struct correlation s, const float *d)
+{
+    const struct conv_plan *p = &j->plan;
+    size_t plane = (size_t)p->h * (size_t)p->w;
+    int n = (u.y1 - u.y0) * p->w;
+    struct conv_tile t = conv_tile_make(n, 1, p->ng);
+
+    for (int r = 0; r < n; r += t.lines) {
+        s.rows = c1 - c0;
+        s.more = true;
+        s.x = d + r;
+        s.y = j->input_delta + ((size_t)u.image * (size_t)p->c + (size_t)(group * p->cg + c0)) * plane + (size_t)(u.y0 * p->w + r);
+        s.ystride = (ptrdiff_t)plane;
+        s.n = (size_t)(n - r < t.lines ? n - r : t.lines);
+        vector_ops()->correlate_many(&s);
+    }
+}
+
+/* Channels c0..c1-1 of one group, c0 a multiple of vector_ops' rows. */
+static void input_gradient(const struct backward_job *j, struct conv_unit u, struct conv_delta layout, int group, int c0, int c1, const float *d, int thread)
 {
     const struct conv_plan *p = &j->plan;
     int block = vector_ops()->rows, per_group = (p->cg + block - 1) / block;
     struct conv_rows in = conv_unit_input(p, u);
     int first = p->images > 1 ? 0 : (in.y0 + p->pad) / p->stride, last = p->images > 1 ? layout.last : (in.y1 - 1 + p->pad) / p->stride + 1;
-    size_t stride = (size_t)(p->pitch > TILE_FLOATS ? p->pitch : TILE_FLOATS) + 32;
-    float *tile = pool_scratch(thread, POOL_TILE, stride * (size_t)block);
     const float *w = j->weights;
-    const int32_t *offsets = j->taps;
+    struct correlation s = {.packed = true, .gather = p->taps == 1, .offset = j->taps};
     int ky[p->taps], kx[p->taps];
 
     if (in.y1 <= in.y0) return;
     for (int phase = 0; phase < p->phases * p->phases; ++phase) {
-        size_t terms = (size_t)p->ng * (size_t)conv_phase_taps(p, phase / p->phases, phase % p->phases, ky, kx), size = terms * (size_t)block;
-        for (int b = b0; b < b1; ++b) {
-            int channels = p->cg - b * block < block ? p->cg - b * block : block;
-            input_gradient_block(j, u, group * p->cg + b * block, channels, phase, first, last, terms,
-                                 w + (size_t)(group * per_group + b) * size, offsets, d + (first - layout.first) * p->pitch, tile, stride);
+        s.terms = (size_t)p->ng * (size_t)conv_phase_taps(p, phase / p->phases, phase % p->phases, ky, kx);
+        s.w = w + (size_t)(group * per_group * block) * s.terms;
+        if (p->direct && !p->narrow_back) {
+            s.w += (size_t)c0 * s.terms;
+            input_gradient_direct(j, u, group, c0, c1, s, d);
+        } else {
+            input_gradient_phase(j, u, group, c0, c1, phase, first, last, s, d + (first - layout.first) * p->pitch, thread);
         }
-        w += (size_t)(p->groups * per_group) * size;
-        offsets += terms;
+        w += (size_t)(p->groups * per_group * block) * s.terms;
+        s.offset += s.terms;
     }
 }
 
-/* The part of items of one group that task `task` of `tasks` does when all groups' items are shared out. */
-static void group_range(int groups_items, int per_group, int group, int task, int tasks, int *first, int *last)
+/* The part of a group's channels (filters) that task `task` of `tasks` does when all groups' are shared out. */
+static void group_range(const struct conv_plan *p, int per_group, int group, int task, int tasks, int *first, int *last)
 {
-    int a = (int)pool_first((size_t)groups_items, task, tasks) - group * per_group, b = (int)pool_first((size_t)groups_items, task + 1, tasks) - group * per_group;
+    int a = (tasks > 1 ? conv_plan_share(p, p->groups, per_group, task) : 0) - group * per_group;
+    int b = (tasks > 1 ? conv_plan_share(p, p->groups, per_group, task + 1) : p->groups * per_group) - group * per_group;
 
     *first = a < 0 ? 0 : a > per_group ? per_group : a;
     *last = b < 0 ? 0 : b > per_group ? per_group : b;
@@ -132,15 +164,14 @@ static void backward_unit(const struct backward_job *j, int unit, int part, int 
     struct conv_unit u = conv_plan_unit(p, unit);
     struct conv_delta layout = conv_delta_layout(p, u);
     size_t plane = (size_t)p->h * (size_t)p->w, dstride = conv_delta_stride(p);
-    int block = vector_ops()->rows, blocks = (p->cg + block - 1) / block;
     float *xbuffer = p->direct ? NULL : pool_scratch(thread, POOL_INPUT, conv_input_stride(p) * (size_t)p->cg);
     float *dbuffer = p->direct ? NULL : pool_scratch(thread, POOL_DELTA, dstride * (size_t)p->ng);
 
     for (int g = 0; g < p->groups; ++g) {
-        int f0, f1, b0, b1;
-        group_range(p->n, p->ng, g, part, parts, &f0, &f1);
-        group_range(p->groups * blocks, blocks, g, part, parts, &b0, &b1);
-        if (f0 >= f1 && b0 >= b1) continue;
+        int f0, f1, c0, c1;
+        group_range(p, p->ng, g, part, parts, &f0, &f1);
+        group_range(p, p->cg, g, part, parts, &c0, &c1);
+        if (f0 >= f1 && c0 >= c1) continue;
         const float *x = xbuffer, *d = dbuffer;
         if (p->direct) {
             x = j->input + ((size_t)u.image * (size_t)p->c + (size_t)(g * p->cg)) * plane + (size_t)(u.y0 * p->w);
@@ -152,7 +183,7 @@ static void backward_unit(const struct backward_job *j, int unit, int part, int 
         }
         int ahead = p->images > 1 || p->direct ? 0 : u.y0 - layout.first;
         if (f0 < f1) weight_gradient(j, u, g, f0, f1, x, d + ahead * p->pitch, dstride, updates);
-        if (j->input_delta && b0 < b1) input_gradient(j, u, layout, g, b0, b1, d, thread);
+        if (j->input_delta && c0 < c1) input_gradient(j, u, layout, g, c0, c1, d, thread);
     }
 }
 

@@ -14,8 +14,13 @@ struct conv_finish {
     const layer *l;
     enum conv_finish_kind kind;
     enum vector_activation f;
+    int units;
     struct moments *moments;   /* (units, filters) */
 };
+
+/* Before and after a forward pass cut into that many units: room for the statistics; their totals, taken in unit order. */
+void conv_finish_begin(struct conv_finish *f, int units);
+void conv_finish_end(const struct conv_finish *f);
 
 /* Where the convolution's sums go: l.x when there is normalisation, l.output otherwise. */
 static inline float *conv_finish_target(const struct conv_finish *f) { return f->kind == FINISH_ACTIVATE ? f->l->output : f->l->x; }

@@ -22,6 +22,9 @@ struct conv_plan {
     int reach;               /* (size - 1) / stride: output rows that read one input row, less one */
     int phases;              /* phases per axis that have taps: min(size, stride) */
     bool direct;             /* 1x1, stride 1, no padding: planes are used where they lie */
+    bool narrow;             /* fewer filters in a group than vector_ops has rows: correlate, not correlate_many */
+    bool narrow_back;        /* fewer channels, the same for the input gradient */
+    bool flat;               /* packed planes have no gaps: lines (below) are pixels, otherwise rows */
     int pitch;               /* row pitch of packed planes */
     int images;              /* images of a unit (the last unit may hold fewer) */
     int image_rows;          /* packed rows per image, when a unit holds several */
@@ -35,6 +38,15 @@ struct conv_unit { int image, images, y0, y1; };   /* output rows y0..y1-1 of im
 
 struct conv_plan conv_plan_make(const layer *l, bool backward);
 struct conv_unit conv_plan_unit(const struct conv_plan *p, int unit);
+/* Lines of a unit's packed output: rows, or single pixels when planes have no gaps. */
+int conv_unit_lines(const struct conv_plan *p, struct conv_unit u);
+/* First output channel (filter) of a task when tasks share groups x per_group of them in whole blocks of vector_ops' rows. */
+int conv_plan_share(const struct conv_plan *p, int groups, int per_group, int task);
+
+/* A piece of work that stays in the second-level cache: lines of the packed plane, and output rows (filters, channels) made at a time. */
+struct conv_tile { int lines, rows; size_t stride; };   /* stride: floats of a row of the tile */
+struct conv_tile conv_tile_make(int lines, int pixels_per_line, int floats_per_pixel);
+
 /* Input rows y0..y1-1 whose gradient a unit computes; the units of an image share its rows out. */
 struct conv_rows { int y0, y1; };
 struct conv_rows conv_unit_input(const struct conv_plan *p, struct conv_unit u);

@@ -3,6 +3,7 @@
 #ifndef DARKNET_KERNELS_VECTOR_H
 #define DARKNET_KERNELS_VECTOR_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -24,6 +25,21 @@ struct winograd_grid {
 };
 enum { WINOGRAD_PRODUCTS = 36, WINOGRAD_SCRATCH = 24 };   /* scratch floats: WINOGRAD_SCRATCH * stride */
 
+/* y[r*ystride + p] = (more: +=) sum over t < terms of weight(r, t) * x[offset[t] + p], 0 <= r < rows (any number), 0 <= p < n; writes nothing else.
+ * weight(r, t): w[r*terms + t], or, packed, blocks of rows_of_table rows one after the other, each (terms, rows_of_table).
+ * gather: the pixels are copied together first, which pays when terms lie far apart and rows are many. */
+struct correlation {
+    int rows;
+    size_t terms;
+    const float *w;
+    bool packed, gather, more;
+    const int32_t *offset;
+    const float *x;
+    float *y;
+    ptrdiff_t ystride;
+    size_t n;
+};
+
 struct vector_ops {
     const char *name;
     int lanes;   /* floats per vector */
@@ -32,6 +48,7 @@ struct vector_ops {
     /* y[r*ystride + p] = sum over t < terms of w[t*rows_of_table + r] * x[offset[t] + p], 0 <= r < rows, 0 <= p < n.
      * Writes y up to n rounded up to a whole vector. */
     void (*correlate)(int rows, size_t terms, const float *w, const int32_t *offset, const float *x, float *y, ptrdiff_t ystride, size_t n);
+    void (*correlate_many)(const struct correlation *c);
     /* g[r*gstride + t] += sum over p < n of d[r*dstride + p] * x[offset[t] + p], 0 <= r < rows (any number), 0 <= t < terms */
     void (*products)(int rows, size_t terms, const float *d, ptrdiff_t dstride, const int32_t *offset, const float *x, float *g,
                      ptrdiff_t gstride, size_t n);

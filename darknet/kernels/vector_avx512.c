@@ -28,6 +28,27 @@ INLINE vf v_fma(vf a, vf b, vf c) { return _mm512_fmadd_ps(a, b, c); }
 INLINE vf v_max(vf a, vf b) { return _mm512_max_ps(a, b); }
 INLINE vf v_min(vf a, vf b) { return _mm512_min_ps(a, b); }
 INLINE float v_sum(vf a) { return _mm512_reduce_add_ps(a); }
+INLINE __m256 v_halves(vf a) { return _mm256_add_ps(_mm512_castps512_ps256(a), _mm256_castpd_ps(_mm512_extractf64x4_pd(_mm512_castps_pd(a), 1))); }
+INLINE void v_add_sums(float *g, vf a, vf b, vf c, vf d)   /* g[0..3] += the four sums */
+{
+    __m256 s = _mm256_hadd_ps(_mm256_hadd_ps(v_halves(a), v_halves(b)), _mm256_hadd_ps(v_halves(c), v_halves(d)));
+    _mm_storeu_ps(g, _mm_add_ps(_mm_loadu_ps(g), _mm_add_ps(_mm256_castps256_ps128(s), _mm256_extractf128_ps(s, 1))));
+}
+#define TRANSPOSED 8
+/* Four floats of each of 8 rows at p, as four runs of 8 floats, `width` apart. */
+INLINE void v_transpose(const float *const row[8], size_t p, float *out, size_t width)
+{
+    __m256 a[4];
+
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; ++i) a[i] = _mm256_insertf128_ps(_mm256_castps128_ps256(_mm_loadu_ps(row[i] + p)), _mm_loadu_ps(row[i + 4] + p), 1);
+    __m256 b = _mm256_unpacklo_ps(a[0], a[1]), c = _mm256_unpackhi_ps(a[0], a[1]);
+    __m256 d = _mm256_unpacklo_ps(a[2], a[3]), e = _mm256_unpackhi_ps(a[2], a[3]);
+    _mm256_storeu_ps(out, _mm256_shuffle_ps(b, d, 0x44));
+    _mm256_storeu_ps(out + width, _mm256_shuffle_ps(b, d, 0xee));
+    _mm256_storeu_ps(out + 2 * width, _mm256_shuffle_ps(c, e, 0x44));
+    _mm256_storeu_ps(out + 3 * width, _mm256_shuffle_ps(c, e, 0xee));
+}
 INLINE vf v_positive(vf a, vf yes, vf no) { return _mm512_mask_blend_ps(_mm512_cmp_ps_mask(a, _mm512_setzero_ps(), _CMP_GT_OQ), no, yes); }
 INLINE vf v_power2(vf a) { return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtps_epi32(_mm512_add_ps(a, _mm512_set1_ps(127))), 23)); }
 INLINE vf v_round(vf a) { return _mm512_roundscale_ps(a, 0); }

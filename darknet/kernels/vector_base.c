@@ -39,6 +39,18 @@ INLINE vf v_select(vi mask, vf yes, vf no) { return (vf)((mask & (vi)yes) | (~ma
 INLINE vf v_max(vf a, vf b) { return v_select((vi)(a > b), a, b); }
 INLINE vf v_min(vf a, vf b) { return v_select((vi)(a < b), a, b); }
 INLINE float v_sum(vf a) { return (a[0] + a[2]) + (a[1] + a[3]); }
+INLINE void v_add_sums(float *g, vf a, vf b, vf c, vf d)   /* g[0..3] += the four sums */
+{
+    vf s = {v_sum(a), v_sum(b), v_sum(c), v_sum(d)};
+    v_store(g, v_load(g) + s);
+}
+#define TRANSPOSED 4
+INLINE void v_transpose(const float *const row[4], size_t p, float *out, size_t width)
+{
+    for (size_t i = 0; i < 4; ++i) {
+        for (size_t k = 0; k < 4; ++k) out[k * width + i] = row[i][p + k];
+    }
+}
 INLINE vf v_positive(vf a, vf yes, vf no) { return v_select((vi)(a > v_set(0)), yes, no); }
 INLINE vf v_round(vf a) { vf big = v_set(12582912.f); return (a + big) - big; }   /* for |a| < 2^22 */
 INLINE vf v_power2(vf a) { return (vf)((vu)(a + v_set(8388608.f + 127)) << 23); }   /* the sum's low bits are a + 127 */

@@ -78,54 +78,63 @@ static void correlate(int rows, size_t terms, const float *w, const int32_t *off
     }
 }
 
-/* g[r][c] += sum of d[r] x[offset[c]] for R rows and C columns; the fewer of the two stay in registers. */
-INLINE void product_tile(int R, int C, const float *d, ptrdiff_t dstride, const int32_t *offset, const float *x, float *g, ptrdiff_t gstride, size_t n)
+#include "direct_loops.h"
+
+/* g[r][c] += sum of d[r] x[offset[c]] for R rows and C columns; the fewer of the two stay in registers.
+ * wide: g's row has floats up to the next multiple of four columns (they get zeros added). */
+INLINE void product_tile(int R, int C, const float *d, ptrdiff_t dstride, const int32_t *offset, const float *x, float *g, ptrdiff_t gstride, size_t n,
+                         bool wide)
 {
-    vf s[ROWS][9], a[9], b[ROWS];
+    vf s[ROWS][12], a[9], b[ROWS];
     const float *column[9];
+    size_t p = 0;
 
 #pragma GCC unroll 9
     for (int c = 0; c < C; ++c) column[c] = x + offset[c];
 #pragma GCC unroll 8
     for (int r = 0; r < R; ++r) {
-#pragma GCC unroll 9
-        for (int c = 0; c < C; ++c) s[r][c] = v_set(0);
+#pragma GCC unroll 12
+        for (int c = 0; c < 12; ++c) s[r][c] = v_set(0);
     }
-    for (size_t p = 0; p < n; p += LANES) {
-        size_t part = n - p < LANES ? n - p : LANES;
-        if (part == LANES) {
-            if (R <= C) {
+    for (; p + LANES <= n; p += LANES) {
+        if (R <= C) {
 #pragma GCC unroll 8
-                for (int r = 0; r < R; ++r) b[r] = v_load(d + r * dstride + p);
+            for (int r = 0; r < R; ++r) b[r] = v_load(d + r * dstride + p);
 #pragma GCC unroll 9
-                for (int c = 0; c < C; ++c) {
-                    vf xc = v_keep(v_load(column[c] + p));
+            for (int c = 0; c < C; ++c) {
+                vf xc = v_keep(v_load(column[c] + p));
 #pragma GCC unroll 8
-                    for (int r = 0; r < R; ++r) s[r][c] = v_fma(b[r], xc, s[r][c]);
-                }
-            } else {
-#pragma GCC unroll 9
-                for (int c = 0; c < C; ++c) a[c] = v_load(column[c] + p);
-#pragma GCC unroll 8
-                for (int r = 0; r < R; ++r) {
-                    vf dr = v_keep(v_load(d + r * dstride + p));
-#pragma GCC unroll 9
-                    for (int c = 0; c < C; ++c) s[r][c] = v_fma(dr, a[c], s[r][c]);
-                }
+                for (int r = 0; r < R; ++r) s[r][c] = v_fma(b[r], xc, s[r][c]);
             }
         } else {
 #pragma GCC unroll 9
-            for (int c = 0; c < C; ++c) {
-                vf xc = v_load_part(column[c] + p, part);
+            for (int c = 0; c < C; ++c) a[c] = v_load(column[c] + p);
 #pragma GCC unroll 8
-                for (int r = 0; r < R; ++r) s[r][c] = v_fma(v_load_part(d + r * dstride + p, part), xc, s[r][c]);
+            for (int r = 0; r < R; ++r) {
+                vf dr = v_keep(v_load(d + r * dstride + p));
+#pragma GCC unroll 9
+                for (int c = 0; c < C; ++c) s[r][c] = v_fma(dr, a[c], s[r][c]);
             }
+        }
+    }
+    if (p < n) {
+#pragma GCC unroll 8
+        for (int r = 0; r < R; ++r) b[r] = v_load_part(d + r * dstride + p, n - p);
+#pragma GCC unroll 9
+        for (int c = 0; c < C; ++c) {
+            vf xc = v_keep(v_load_part(column[c] + p, n - p));
+#pragma GCC unroll 8
+            for (int r = 0; r < R; ++r) s[r][c] = v_fma(b[r], xc, s[r][c]);
         }
     }
 #pragma GCC unroll 8
     for (int r = 0; r < R; ++r) {
 #pragma GCC unroll 9
-        for (int c = 0; c < C; ++c) g[r * gstride + c] += v_sum(s[r][c]);
+        for (int c = 0; c < C; ++c) {
+            float *out = g + r * gstride + c;
+            if (!wide || C < 3) *out += v_sum(s[r][c]);
+            else if (c % 4 == 0) v_add_sums(out, s[r][c], s[r][c + 1], s[r][c + 2], s[r][c + 3]);
+        }
     }
 }
 
@@ -134,10 +143,12 @@ INLINE void product_tile(int R, int C, const float *d, ptrdiff_t dstride, const 
     static void products_##R(size_t terms, const float *d, ptrdiff_t dstride, const int32_t *offset, const float *x, float *g,            \
                              ptrdiff_t gstride, size_t n)                                                                                 \
     {                                                                                                                                     \
+        enum { C = COLUMNS(R), WIDE = (C + 3) / 4 * 4 };                                                                                  \
         size_t t = 0;                                                                                                                     \
-        for (; t + COLUMNS(R) <= terms; t += COLUMNS(R)) product_tile(R, COLUMNS(R), d, dstride, offset + t, x, g + t, gstride, n);       \
-        for (; COLUMNS(R) > 3 && t + 3 <= terms; t += 3) product_tile(R, COLUMNS(R) > 3 ? 3 : 1, d, dstride, offset + t, x, g + t, gstride, n); \
-        for (; t < terms; ++t) product_tile(R, 1, d, dstride, offset + t, x, g + t, gstride, n);                                          \
+        for (; t + WIDE <= terms; t += C) product_tile(R, C, d, dstride, offset + t, x, g + t, gstride, n, true);                         \
+        for (; t + C <= terms; t += C) product_tile(R, C, d, dstride, offset + t, x, g + t, gstride, n, false);                           \
+        for (; C > 3 && t + 3 <= terms; t += 3) product_tile(R, C > 3 ? 3 : 1, d, dstride, offset + t, x, g + t, gstride, n, false);      \
+        for (; t < terms; ++t) product_tile(R, 1, d, dstride, offset + t, x, g + t, gstride, n, false);                                   \
     }
 PRODUCTS(1)
 PRODUCTS(2)
@@ -150,22 +161,39 @@ PRODUCTS(7)
 PRODUCTS(8)
 #endif
 
+static void products_rows(int rows, size_t terms, const float *d, ptrdiff_t dstride, const int32_t *offset, const float *x, float *g,
+                          ptrdiff_t gstride, size_t n)
+{
+    switch (rows) {
+    case 1: products_1(terms, d, dstride, offset, x, g, gstride, n); break;
+    case 2: products_2(terms, d, dstride, offset, x, g, gstride, n); break;
+    case 3: products_3(terms, d, dstride, offset, x, g, gstride, n); break;
+    case 4: products_4(terms, d, dstride, offset, x, g, gstride, n); break;
+#if ROWS == 8
+    case 5: products_5(terms, d, dstride, offset, x, g, gstride, n); break;
+    case 6: products_6(terms, d, dstride, offset, x, g, gstride, n); break;
+    case 7: products_7(terms, d, dstride, offset, x, g, gstride, n); break;
+    case 8: products_8(terms, d, dstride, offset, x, g, gstride, n); break;
+#endif
+    default: break;
+    }
+}
+
 static void products(int rows, size_t terms, const float *d, ptrdiff_t dstride, const int32_t *offset, const float *x, float *g,
                      ptrdiff_t gstride, size_t n)
 {
-    for (; rows > 0; rows -= ROWS, d += ROWS * dstride, g += ROWS * gstride) {
-        switch (rows < ROWS ? rows : ROWS) {
-        case 1: products_1(terms, d, dstride, offset, x, g, gstride, n); break;
-        case 2: products_2(terms, d, dstride, offset, x, g, gstride, n); break;
-        case 3: products_3(terms, d, dstride, offset, x, g, gstride, n); break;
-        case 4: products_4(terms, d, dstride, offset, x, g, gstride, n); break;
-#if ROWS == 8
-        case 5: products_5(terms, d, dstride, offset, x, g, gstride, n); break;
-        case 6: products_6(terms, d, dstride, offset, x, g, gstride, n); break;
-        case 7: products_7(terms, d, dstride, offset, x, g, gstride, n); break;
-        case 8: products_8(terms, d, dstride, offset, x, g, gstride, n); break;
-#endif
-        default: break;
+    enum { PIXELS = 2048, SHORT = 128 };   /* rows of that many pixels stay in the first-level cache */
+
+    if (rows >= 4 * LANES || (rows >= 2 * LANES && n <= SHORT)) {
+        products_many(rows, terms, d, dstride, offset, x, g, gstride, n);
+        return;
+    }
+    for (size_t p = 0; p < n; p += PIXELS) {
+        const float *dr = d + p;
+        float *gr = g;
+        size_t count = n - p < PIXELS ? n - p : PIXELS;
+        for (int left = rows; left > 0; left -= ROWS, dr += ROWS * dstride, gr += ROWS * gstride) {
+            products_rows(left < ROWS ? left : ROWS, terms, dr, dstride, offset, x + p, gr, gstride, count);
         }
     }
 }
@@ -388,7 +416,7 @@ static void hyperbolic(size_t n, float *x)
 #include "winograd_loops.h"
 
 const struct vector_ops TABLE = {
-    .name = TABLE_NAME, .lanes = LANES, .rows = ROWS, .correlate = correlate, .products = products, .affine = affine,
+    .name = TABLE_NAME, .lanes = LANES, .rows = ROWS, .correlate = correlate, .correlate_many = correlate_many, .products = products, .affine = affine,
     .normal_sums = normal_sums, .normal_delta = normal_delta, .sum = sum, .squares = squares, .gradient = gradient, .copy_rows = copy_rows, .add_rows = add_rows, .add = add, .scale = scale, .descend = descend,
     .logistic = logistic, .tanh = hyperbolic,
     .winograd_input = winograd_input, .winograd_delta = winograd_delta, .winograd_output = winograd_output, .winograd_filters = winograd_filters,

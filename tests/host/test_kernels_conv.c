@@ -18,6 +18,10 @@ static const struct shape shapes[] = {
     /* Winograd: irregular widths, images that are no whole number of tiles, bands, many channels */
     {5, 17, 6, 12, 10, 1, 3, 1, 1},   {1, 61, 99, 8, 9, 1, 3, 1, 1},   {2, 9, 21, 70, 66, 1, 3, 1, 1},  {9, 4, 4, 64, 65, 1, 3, 1, 1},
     {3, 32, 32, 11, 23, 1, 3, 1, 1},  {2, 1, 1, 9, 8, 1, 3, 1, 1},     {7, 3, 5, 100, 120, 1, 3, 1, 1},
+    /* many terms, filters that fill no block, pieces of planes, panels of every width */
+    {1, 7, 9, 300, 45, 1, 1, 1, 0},   {5, 5, 5, 33, 70, 1, 1, 1, 0},   {2, 14, 14, 40, 37, 1, 3, 1, 1}, {1, 20, 20, 70, 66, 1, 3, 2, 1},
+    {2, 24, 24, 600, 36, 1, 1, 1, 0}, {2, 13, 13, 36, 70, 2, 1, 1, 0}, {3, 15, 15, 34, 35, 1, 1, 2, 0}, {2, 13, 13, 3, 66, 1, 1, 1, 0},
+    {1, 26, 26, 130, 3, 1, 3, 1, 1},  {4, 3, 5, 64, 130, 1, 1, 1, 0},  {1, 60, 60, 10, 9, 1, 1, 1, 0},
 };
 
 static void reference_forward(const layer *l, const float *in, float *out)
