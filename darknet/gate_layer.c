@@ -1,7 +1,8 @@
 /* Gates on channels: wrapped forward and backward of a layer; see gate_layer.h. Let y be what the gate multiplies: the batch-normed (or
  * biased) sum before the activation, or the layer's output. Forward: z y. Backward, with delta = -dE/d(z y): dE/dz = -sum(delta y), delta *= z.
- * Shapes: B images, C channels, S values per channel and image; arrays are (B, C, S). A layer is passed by value, so the wrapper runs the
- * original with activation = LINEAR and with buffers of its own where that helps. The slot hangs on `layer.wg`, a pointer that only LSTM layers
+ * Shapes: B images, C channels, S values per channel and image; arrays are (B, C, S). Behind batch-norm nothing is passed over: its kernels apply the
+ * gate and hand out the sums they take anyway (kernels/batchnorm.h). Elsewhere a layer is passed by value, so the wrapper runs the original with
+ * activation = LINEAR where that helps; y is read from the output, or from a copy where it cannot be. The slot hangs on `layer.wg`, a pointer that only LSTM layers
  * use, and thus survives resizing and needs no global table. */
 #include "gate_layer.h"
 
@@ -11,7 +12,6 @@
 #include "kernels/batchnorm.h"
 #include "kernels/overrides.h"
 #include "kernels/pool.h"
-
 
 struct gate_side {
     int *unit;          /* (C) unit or -1 = no gate; NULL: no gate of this place in the layer */

@@ -187,6 +187,39 @@ static void gradients_add_up_over_subdivisions_beside_momentum(void **state)
     close_bench(&t);
 }
 
+/* Gradients (B + 1, units) of each image and, behind them, of the batch, taken with gates at `place`. */
+static void take_gradients(enum prune_gate_place place, bool rolling, double *out)
+{
+    struct bench t;
+    open_bench(&t, "linear", place);
+    host_context()->rolling_statistics = rolling;
+    for (size_t u = 0; u < t.units; u++) gate_values(t.gates)[u] = u % 4 == 1 ? 0.0f : u % 2 ? 0.6f : 1.0f;
+    collect(&t, PRUNE_SIGNAL_GATE_IMAGE);
+    forward_network(t.net);
+    backward_network(t.net);
+    for (size_t i = 0; i < BATCH * t.units; i++) out[i] = (double)gate_image_sums(t.gates)[i];
+    collect(&t, PRUNE_SIGNAL_GATE_BATCH);
+    forward_network(t.net);
+    backward_network(t.net);
+    memcpy(out + BATCH * t.units, gate_batch_sums(t.gates), t.units * sizeof *out);
+    host_context()->rolling_statistics = false;
+    close_bench(&t);
+}
+
+/* With a linear activation both places mean the same; one takes batch-norm's sums, the other a pass over the maps. */
+static void sums_of_batch_norm_equal_a_pass_over_the_maps(void **state)
+{
+    (void)state;
+    for (int rolling = 0; rolling < 2; rolling++) {
+        double sums[(BATCH + 1) * SMALL_UNITS], pass[(BATCH + 1) * SMALL_UNITS], top = 0;
+        take_gradients(PRUNE_GATE_BEFORE_ACTIVATION, rolling != 0, sums);
+        take_gradients(PRUNE_GATE_AFTER_OUTPUT, rolling != 0, pass);
+        for (size_t i = 0; i < (BATCH + 1) * SMALL_UNITS; i++) top = fmax(top, fabs(pass[i]));
+        for (size_t i = 0; i < (BATCH + 1) * SMALL_UNITS; i++)
+            if (fabs(sums[i] - pass[i]) > 3e-6 * top) fail_msg("gradient %zu, rolling %d: %.9g and %.9g (largest %.3g)", i, rolling, sums[i], pass[i], top);
+    }
+}
+
 static void assert_same(const char *what, int layer, const float *a, const float *b, size_t n)
 {
     for (size_t i = 0; i < n; i++)
@@ -378,6 +411,7 @@ int main(void)
         cmocka_unit_test_setup(gates_on_outputs_equal_differences_for_leaky, reset_context),
         cmocka_unit_test_setup(a_unit_over_two_layers_adds_their_gradients, reset_context),
         cmocka_unit_test_setup(gradients_add_up_over_subdivisions_beside_momentum, reset_context),
+        cmocka_unit_test_setup(sums_of_batch_norm_equal_a_pass_over_the_maps, reset_context),
         cmocka_unit_test_setup(open_gates_change_no_bit, reset_context),
         cmocka_unit_test_setup(collecting_batch_gradients_changes_no_bit, reset_context),
         cmocka_unit_test_setup(collecting_image_gradients_changes_no_bit, reset_context),

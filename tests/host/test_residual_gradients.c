@@ -123,7 +123,8 @@ static void print_table(const double stock_[UNITS], const double ours[UNITS], co
 {
     printf("| gate (layer, channel) | stock | ours | finite differences |\n|---|---|---|---|\n");
     for (int u = 0; u < UNITS; ++u)
-        printf("| %d, %d%s | %.4f | %.4f | %.4f |\n", GATED[u / CHANNELS], u % CHANNELS, GATED[u / CHANNELS] ? "" : " (below the shortcut)", stock_[u], ours[u], wanted[u]);
+        printf("| %d, %d%s | %.4f | %.4f | %.4f |\n", GATED[u / CHANNELS], u % CHANNELS, GATED[u / CHANNELS] ? "" : " (below the shortcut)", stock_[u],
+               ours[u], wanted[u]);
 }
 
 static bool near(double got, double wanted, double share, double floor) { return fabs(got - wanted) <= fmax(share * fabs(wanted), floor); }
@@ -133,7 +134,8 @@ static void ours_equals_differences_where_stock_loses_the_shortcuts_share(void *
     (void)state;
     SKIP_WITHOUT_STOCK();
     struct side mine = {parse(parse_network_cfg), forward_network, backward_network};
-    struct side theirs = {parse(STOCK(parse_function, parse_network_cfg)), STOCK(pass_function, forward_network), STOCK(pass_function, backward_network)};
+    struct side theirs = {parse(STOCK(parse_function, parse_network_cfg)), STOCK(pass_function, forward_network),
+                          STOCK(pass_function, backward_network)};
     double by_stock[UNITS], by_ours[UNITS], wanted[UNITS], top = 0, length = 0, off = 0;
     int signs = 0;
     prepare(mine.net);
@@ -146,7 +148,8 @@ static void ours_equals_differences_where_stock_loses_the_shortcuts_share(void *
     for (int u = 0; u < UNITS; ++u) {
         bool below = GATED[u / CHANNELS] == 0;
         if (!near(by_ours[u], wanted[u], .005, 5e-4 * top)) fail_msg("gate %d: ours %g, differences %g", u, by_ours[u], wanted[u]);
-        if (below == near(by_stock[u], wanted[u], below ? .08 : .03, below ? 0 : 3e-3 * top)) fail_msg("gate %d: stock %g, differences %g", u, by_stock[u], wanted[u]);
+        if (below == near(by_stock[u], wanted[u], below ? .08 : .03, below ? 0 : 3e-3 * top))
+            fail_msg("gate %d: stock %g, differences %g", u, by_stock[u], wanted[u]);
         if (!below) continue;
         length += wanted[u] * wanted[u];
         off += (by_stock[u] - wanted[u]) * (by_stock[u] - wanted[u]);
