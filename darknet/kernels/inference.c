@@ -42,7 +42,7 @@ bool inference_pass(network net)
 {
     const struct host_context *context = host_context();
 
-    return context->inference && !net.train && !context->calibrating;
+    return context->inference && context->inference->running && !net.train && !context->calibrating;
 }
 
 static struct kept_weights *find(struct inference *in, const struct kept_weights *wanted)
@@ -77,7 +77,7 @@ float *inference_weights(const layer *l, enum weights_kind kind, size_t floats, 
     struct kept_weights wanted = {.weights = l->weights, .ops = vector_ops(), .kind = kind, .floats = floats};
 
     *filled = false;
-    if (!in || !floats) return NULL;
+    if (!in || !in->running || !floats) return NULL;
     struct kept_weights *k = find(in, &wanted);
     *filled = k != NULL;
     if (!k) k = append(in, &wanted);
@@ -91,8 +91,14 @@ void calc_network_cost(network *net);
 
 void inference_forward(network *netp)
 {
+    struct inference *in = host_context()->inference;
     network net = *netp;
 
+    if (net.train) {
+        forward_network(netp);
+        return;
+    }
+    if (in) in->running = true;
     for (int i = 0; i < net.n; ++i) {
         layer l = net.layers[i];
         net.index = i;
@@ -100,5 +106,6 @@ void inference_forward(network *netp)
         net.input = l.output;
         if (l.truth) net.truth = l.output;
     }
+    if (in) in->running = false;
     calc_network_cost(netp);
 }
