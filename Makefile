@@ -52,7 +52,7 @@ HOST_OBJ := $(HOST_SRC:%.c=$(BUILD)/%.o)
 UNIT_TESTS := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/unit/test_*.c))
 HOST_TESTS := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/host/test_*.c))
 
-.PHONY: all deps test test-programs demo bench fuzz asan install man clean layering help FORCE
+.PHONY: all deps test test-programs demo bench conv-trials fuzz asan install man clean layering help FORCE
 all: $(BIN)/darknet
 
 help:
@@ -61,6 +61,7 @@ help:
 	@echo 'make test      deps, build, every test; ends with "N passed, N failed"'
 	@echo 'make demo      train, prune and run a small network (under 5 minutes)'
 	@echo 'make bench     speed against the stock library, PyTorch and OpenCV (scripts/deps.sh -bench); ONLY="train/resnet20 hook": some rows'
+	@echo 'make conv-trials  our convolutions against im2col + OpenBLAS and oneDNN (installs libdnnl-dev), a quarter of an hour'
 	@echo 'make asan      the whole test run under AddressSanitizer and UBSan, in build/asan'
 	@echo 'make fuzz      every fuzzer for FUZZ_SECONDS=$(FUZZ_SECONDS) s (needs clang: scripts/deps.sh -fuzz)'
 	@echo 'make layering  the two laws of the house: includes go down, plugin/ knows no Darknet'
@@ -119,6 +120,17 @@ $(BUILD)/tests/bench/%_stock: tests/bench/%.c $(BUILD)/flags
 	@mkdir -p $(@D)
 	$(if $(V),,@echo '  CC  $<')
 	$(Q)$(CC) $(CFLAGS) $(DEPFLAGS) $(HOST_CFLAGS) -o $@ $< $(HOST_LIBS) -lm
+# Convolution methods against each other; oneDNN takes part where its headers are.
+TRIALS := $(wildcard tests/bench/conv_trials*.c)
+ONEDNN = $(shell echo '\#include <dnnl.h>' | $(CC) -E -x c - >/dev/null 2>&1 && echo '-DHAVE_ONEDNN -ldnnl')
+$(BUILD)/tests/bench/conv_trials: $(TRIALS) tests/bench/conv_trials.h $(HOST_OBJ) $(BUILD)/libprune.a
+	@mkdir -p $(@D)
+	$(if $(V),,@echo '  CC  $(TRIALS)')
+	$(Q)$(CC) $(CFLAGS) $(HOST_CFLAGS) -rdynamic -o $@ $(TRIALS) $(HOST_OBJ) $(BUILD)/libprune.a $(ONEDNN) $(PLUGIN_LIBS) $(HOST_LIBS)
+conv-trials:
+	@scripts/deps.sh -onednn
+	+@$(MAKE) --no-print-directory $(BUILD)/tests/bench/conv_trials
+	@BUILD='$(BUILD)' tests/bench/conv_trials_run
 test-programs: $(BIN)/darknet $(BIN)/render-data $(UNIT_TESTS) $(HOST_TESTS)
 
 deps:
