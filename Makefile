@@ -60,7 +60,7 @@ help:
 	@echo 'make deps      install what is missing from Debian (no network when nothing is)'
 	@echo 'make test      deps, build, every test; ends with "N passed, N failed"'
 	@echo 'make demo      train, prune and run a small network (under 5 minutes)'
-	@echo 'make bench     the benchmarks of tests/bench'
+	@echo 'make bench     speed against the stock library, PyTorch and OpenCV (scripts/deps.sh -bench); ONLY="train/resnet20 hook": some rows'
 	@echo 'make asan      the whole test run under AddressSanitizer and UBSan, in build/asan'
 	@echo 'make fuzz      every fuzzer for FUZZ_SECONDS=$(FUZZ_SECONDS) s (needs clang: scripts/deps.sh -fuzz)'
 	@echo 'make layering  the two laws of the house: includes go down, plugin/ knows no Darknet'
@@ -138,8 +138,9 @@ fuzz:
 	@scripts/fuzz.sh $(BUILD)/fuzz $(FUZZ_SECONDS)
 demo: deps
 	+@BIN='$(BIN)' scripts/demo.sh
-bench: $(BIN)/darknet $(BUILD)/tests/bench/bench_step $(BUILD)/tests/bench/bench_step_stock
-	@worst=0; for b in tests/bench/*.sh; do echo "== $$b"; BUILD='$(BUILD)' BIN='$(BIN)' bash "$$b" || worst=1; done; exit $$worst
+BENCH_PROGRAMS := step_worker step_worker_stock infer_worker hook_worker sgemm_worker
+bench: $(BIN)/darknet $(BENCH_PROGRAMS:%=$(BUILD)/tests/bench/%)
+	@BUILD='$(BUILD)' BIN='$(BIN)' /usr/bin/python3 tests/bench/bench.py $(ONLY)
 man: $(BUILD)/darknet-prune.1
 $(BUILD)/darknet-prune.1: $(BIN)/darknet scripts/man.sh
 	scripts/man.sh $(BIN)/darknet > $@.part && mv $@.part $@

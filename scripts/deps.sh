@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
 # Installs what is missing from Debian and nothing else; touches no network when nothing is missing.
-# usage: scripts/deps.sh [-fuzz]     (-fuzz: also clang and its fuzzer run-time)
+# usage: scripts/deps.sh [-fuzz|-bench]     (-fuzz: also clang and its fuzzer run-time; -bench: also PyTorch)
 set -euo pipefail
 
 packages=(gcc libc6-dev make pkg-config darknet libopenblas-dev liblapacke-dev libcjson-dev libcmocka-dev libxxhash-dev libpng-dev
           python3-numpy python3-opencv)
 if [ "${1:-}" = -fuzz ]; then packages+=(clang libclang-rt-dev); fi
+if [ "${1:-}" = -bench ]; then packages+=(python3-torch); fi
 
 if ! command -v dpkg-query >/dev/null; then
     echo "deps: this is no Debian system; make sure that you have what Debian calls: ${packages[*]}" >&2
