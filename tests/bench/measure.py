@@ -40,7 +40,10 @@ class Worker:
 
     def seconds(self, command="step"):
         time.sleep(PAUSE)
-        return self.ask(command)["seconds"]
+        answer = self.ask(command)
+        if not np.isfinite(answer.get("loss", 0)):
+            raise BenchError("the loss of %s is not finite: its steps are not those of a training" % self.name)
+        return answer["seconds"]
 
     def close(self):
         self.process.stdin.close()

@@ -82,7 +82,8 @@ class Net:
 
     def __init__(self, name, text, folder, batch):
         self.name, self.batch = name, batch
-        self.text = with_net_options(text, batch=batch, subdivisions=1, learning_rate=0.01, policy="constant", burn_in=0)
+        self.text = with_net_options(text, batch=batch, subdivisions=1, policy="constant", burn_in=0,
+                                     learning_rate=0.0003 if "[yolo]" in text else 0.01)
         base = os.path.join(folder, "%s-b%d" % (name, batch))
         self.cfg, self.weights, self.input, self.truth = (base + end for end in (".cfg", ".weights", ".input", ".truth"))
         write(self.cfg, self.text)
@@ -100,9 +101,9 @@ def write(path, text):
 
 
 def read_cfg(name):
-    """The text of a network's cfg at its size, None when the file is missing."""
+    """The text of a network's cfg at its size, None when the file is missing. Data sets: PRUNE_DATA, or where make test unpacks them."""
     path, size, _ = NETS[name]
-    path = path.replace("$PRUNE_DATA", os.environ.get("PRUNE_DATA", ""))
+    path = path.replace("$PRUNE_DATA", os.environ.get("PRUNE_DATA") or "build/data")
     if not os.path.exists(path):
         return None
     with open(path, encoding="latin-1") as f:

@@ -15,8 +15,9 @@ LAYOUTS = ("nchw", "nhwc")
 STOCK_LOSS, TORCH_LOSS, TORCH_SECOND_LOSS, OUTPUTS = 1e-5, 1e-3, 2e-2, 1e-3   # relative differences that are let pass
 REPEAT_STOCK = 8     # seconds: a slower stock step is done once
 CHECK_BATCH = {"cifar": 8}   # where a stock step takes a minute the losses are compared at this batch
-ROW_SECONDS = 45
+ROW_SECONDS = 30
 HOOK_PAIRS = 20
+HOOK_BATCH = {"yolov3-tiny": 4}   # else that of training
 
 
 class Skip(Exception):
@@ -52,7 +53,7 @@ class Bench:
         if (name, batch) not in self.ready:
             text = nets.read_cfg(name)
             if text is None:
-                raise Skip("no '%s'%s" % (nets.NETS[name][0], "" if os.environ.get("PRUNE_DATA") else " (PRUNE_DATA is unset)"))
+                raise Skip("no '%s'%s" % (nets.NETS[name][0], "" if os.environ.get("PRUNE_DATA") else ": PRUNE_DATA is unset"))
             self.ready[name, batch] = nets.Net(name, text, self.folder, batch).prepare(self.program("step_worker"))
         return self.ready[name, batch]
 
@@ -223,7 +224,7 @@ def infer(bench, name):
             bench.versions["OpenCV"] = workers.start("opencv", opencv_command(bench, net), bench.folder).about["version"]
         bench.start_torch(workers, "infer", net)
         compare_outputs(bench, workers)
-        times = alternate(workers, 2 * bench.rounds + 3, ROW_SECONDS / 2)
+        times = alternate(workers, 2 * bench.rounds + 3, ROW_SECONDS / 3)
         peaks = {n: w.ask("peak")["megabytes"] for n, w in workers.items()}
     best = best_layout(times)
     row = {"net": short, "batch": batch, "best": best, "times": {n: spread(t) for n, t in times.items()}, "peaks": peaks}
@@ -251,7 +252,7 @@ def peak_after(bench, command, word):
 
 def hook(bench, name):
     _, criterion, short = name.split("/")
-    net = bench.net(short)
+    net = bench.net(short, HOOK_BATCH.get(short))
     command = hook_command(bench, net, criterion)
     times = {"on": [], "off": []}
     with Workers() as w:
@@ -272,7 +273,7 @@ def hook(bench, name):
     total = "hook/%s/on_over_off" % criterion
     if total not in bench.numbers or bench.numbers[total]["median"] < row["median"]:
         bench.numbers[total] = row
-    bench.add("hook", criterion=criterion, net=short, ratio=row, low=low, high=high, memory=memory, off=spread(times["off"]))
+    bench.add("hook", criterion=criterion, net="%s (%d)" % (short, net.batch), ratio=row, low=low, high=high, memory=memory, off=spread(times["off"]))
 
 
 def load(bench, name):

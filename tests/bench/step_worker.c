@@ -4,6 +4,7 @@
  *   step_worker -prepare cfg weights input truth   writes such files: weights of a fixed seed whose batch-norm statistics are those of the
  *                                                  input, uniform pixels, one class per image or four boxes */
 #include <darknet.h>
+#include <math.h>
 
 #include "../../darknet/context.h"
 #include "worker.h"
@@ -71,7 +72,9 @@ static void step(network *net, const float *input, const float *truth, FILE *ans
     backward_network(net);
     update_network(net);
     double seconds = worker_now() - start;
-    fprintf(answers, "{\"seconds\": %.9f, \"loss\": %.9g}\n", seconds, (double)*net->cost / net->batch);
+    double loss = (double)*net->cost / net->batch;
+    if (isfinite(loss)) fprintf(answers, "{\"seconds\": %.9f, \"loss\": %.9g}\n", seconds, loss);
+    else fprintf(answers, "{\"seconds\": %.9f, \"loss\": NaN}\n", seconds);
 }
 
 int main(int argc, char **argv)

@@ -101,31 +101,49 @@ def shortcut(x, y):
     return x + F.pad(y[:, :c], (0, 0, 0, 0, 0, x.shape[1] - c))
 
 
+def map_size(kind, o, size):
+    """(h, w) behind a layer."""
+    stride = int(o.get("stride", 1))
+    if kind == "convolutional":
+        k = int(o["size"])
+        pad = k // 2 if int(o.get("pad", 0)) else int(o.get("padding", 0))
+        return tuple((d + 2 * pad - k) // stride + 1 for d in size)
+    if kind == "maxpool":
+        k = int(o.get("size", stride))
+        return tuple((d + int(o.get("padding", k - 1)) - k) // stride + 1 for d in size)
+    if kind == "upsample":
+        return tuple(d * int(o.get("stride", 2)) for d in size)
+    return (1, 1) if kind in ("connected", "avgpool") else size
+
+
+def block_of(kind, o, c, size):
+    if kind == "convolutional":
+        return Affine(kind, o, c)
+    if kind == "connected":
+        return Affine(kind, o, c * size[0] * size[1])
+    if kind == "maxpool":
+        return MaxPool(o)
+    if kind == "dropout":
+        return nn.Dropout(float(o.get("probability", 0.5)))
+    if kind in ("route", "shortcut", "avgpool", "upsample") + HEADS:
+        return nn.Identity()
+    raise ValueError("a layer of type [%s]" % kind)
+
+
 class DarknetTorch(nn.Module):
     def __init__(self, sections, weights):
         super().__init__()
         net, self.layers = with_defaults(sections)
-        self.blocks, channels = nn.ModuleList(), []
-        shape = torch.zeros(1, int(net["channels"]), int(net["height"]), int(net["width"]), device="meta")
+        self.blocks = nn.ModuleList()
         self.last_use = {s: i for i, (_, _, sources) in enumerate(self.layers) for s in sources}
-        self.heads = [i for i, (kind, _, _) in enumerate(self.layers) if kind in HEADS]
-        self.yolo = any(self.layers[i][0] == "yolo" for i in self.heads)
-        for kind, o, sources in self.layers:
-            c = sum(channels[s] if s >= 0 else shape.shape[1] for s in sources)
-            block = None
-            if kind in ("convolutional", "connected"):
-                block = Affine(kind, o, c)
-                c = block.n
-            elif kind == "maxpool":
-                block = MaxPool(o)
-            elif kind == "shortcut":
-                c = channels[sources[0]]
-            elif kind == "dropout":
-                block = nn.Dropout(float(o.get("probability", 0.5)))
-            elif kind not in ("route", "avgpool", "upsample") + HEADS:
-                raise ValueError("a layer of type [%s]" % kind)
-            self.blocks.append(block if block is not None else nn.Identity())
-            channels.append(c)
+        self.yolo = any(kind == "yolo" for kind, _, _ in self.layers)
+        channels, sizes = {-1: int(net["channels"])}, {-1: (int(net["height"]), int(net["width"]))}
+        for i, (kind, o, sources) in enumerate(self.layers):
+            size = sizes[sources[0]]
+            c = channels[sources[0]] if kind == "shortcut" else sum(channels[s] for s in sources)
+            block = block_of(kind, o, c, size)
+            self.blocks.append(block)
+            channels[i], sizes[i] = block.n if isinstance(block, Affine) else c, map_size(kind, o, size)
         self.load(weights)
 
     def load(self, path):
