@@ -1,9 +1,11 @@
-/* Inference as the product does it (plugin/host.h), one pass per "step" (worker.h), input copy included. Commands: "step" -> {"seconds"},
- * "output FILE" -> {"floats"}: what reached the heads, one after the other, raw floats; "peak" -> {"megabytes"}.
+/* Inference as the product does it (plugin/host.h; packed weights are kept from pass to pass as in a walk over images), one pass per "step" (worker.h),
+ * input copy included. Commands: "step" -> {"seconds"}, "output FILE" -> {"floats"}: what reached the heads, one after the other, raw floats;
+ * "peak" -> {"megabytes"}.
  *   infer_worker cfg weights input threads */
 #include <darknet.h>
 
 #include "../../darknet/host_pjreddie.h"
+#include "../../darknet/kernels/inference.h"
 #include "worker.h"
 
 static void fail(const struct prune_status *st)
@@ -47,6 +49,7 @@ int main(int argc, char **argv)
     struct prune_host_net *net;
     struct prune_net_facts facts;
     struct prune_status st;
+    struct inference walk;
 
     if (argc != 5 || !answers) {
         fprintf(stderr, "usage: infer_worker cfg weights input threads\n");
@@ -59,6 +62,7 @@ int main(int argc, char **argv)
     float *input = malloc(inputs * sizeof *input);
     if (!input) return 1;
     worker_read(argv[3], input, inputs);
+    inference_begin(&walk);
     fprintf(answers, "{\"ready\": true, \"batch\": %zu}\n", batch);
     fflush(answers);
     while (worker_command(line, sizeof line)) {
@@ -73,6 +77,7 @@ int main(int argc, char **argv)
         }
         fflush(answers);
     }
+    inference_end(&walk);
     host->close(net);
     free(input);
     return 0;

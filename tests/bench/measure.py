@@ -8,6 +8,7 @@ import time
 
 import numpy as np
 
+SHORT = 0.05   # seconds: of shorter steps, so many as fill this are one sample, the least of them
 PAUSE = 0.03   # seconds between two steps: threads of the library that just ran may still spin
 
 
@@ -38,12 +39,13 @@ class Worker:
             pass
         return self.answer()
 
-    def seconds(self, command="step"):
+    def seconds(self, command="step", repeats=1):
+        """Of one step, the least of `repeats`."""
         time.sleep(PAUSE)
-        answer = self.ask(command)
-        if not np.isfinite(answer.get("loss", 0)):
+        answers = [self.ask(command) for _ in range(repeats)]
+        if not all(np.isfinite(a.get("loss", 0)) for a in answers):
             raise BenchError("the loss of %s is not finite: its steps are not those of a training" % self.name)
-        return answer["seconds"]
+        return min(a["seconds"] for a in answers)
 
     def close(self):
         self.process.stdin.close()
@@ -69,14 +71,14 @@ def alternate(workers, rounds, seconds, least=5):
     """{name: [seconds of round 0, 1, ...]} of workers {name: Worker}: all do one step per round, another one first each time; the first round is not
     counted. Ends after `rounds`, or when `seconds` have passed and `least` are done. Of two layouts of PyTorch the one that is behind by half after three
     rounds drops out."""
-    for w in workers.values():
-        w.seconds()
+    quickest = min(w.seconds() for w in workers.values())
+    repeats = max(1, min(8, int(SHORT / quickest)))
     times, names, start = {n: [] for n in workers}, list(workers), time.monotonic()
     for i in range(rounds):
         if i >= least and time.monotonic() - start > seconds:
             break
         for name in names[i % len(names):] + names[:i % len(names)]:
-            times[name].append(workers[name].seconds())
+            times[name].append(workers[name].seconds(repeats=repeats))
         layouts = [n for n in names if n.startswith("pytorch-")]
         if i == 2 and len(layouts) == 2:
             slow = max(layouts, key=lambda n: min(times[n]))

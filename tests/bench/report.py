@@ -80,7 +80,7 @@ def pruned_lines(bench):
 
 
 def text(bench, about):
-    t, parts = bench.tables, ["# Benchmarks", "%s.\n%s.\nMedians (least..greatest); ratios of steps of the same round." % (about, versions(bench))]
+    t, parts = bench.tables, ["# Benchmarks", "%s.\n%s.\nMedians (least..greatest); ratios of steps of the same round. Of steps shorter than 50 ms a sample is the least of several." % (about, versions(bench))]
     if "train" in t:
         parts += ["## Training step, seconds", "PyTorch in both layouts, the quicker one first; its yolo heads have a stand-in loss (mean square behind the logistic function), "
                   "which costs less than theirs. Weights, input and, for classifiers, loss are those of ours.",
