@@ -167,17 +167,17 @@ static void add_shape(struct trial_shape *shapes, int *count, struct trial_shape
     if (*count < MAX_SHAPES) shapes[(*count)++] = s;
 }
 
-static void set_size(struct prune_cfg *cfg, const char *size)
+/* The cfg does not own its values one by one: `size` is lent to it. */
+static void set_size(struct prune_cfg *cfg, char *size)
 {
     for (size_t i = 0; i < cfg->sections[0].option_count; ++i) {
         struct prune_option *o = &cfg->sections[0].options[i];
         if (strcmp(o->key, "width") != 0 && strcmp(o->key, "height") != 0) continue;
-        free(o->value);
-        if (!(o->value = strdup(size))) abort();
+        o->value = size;
     }
 }
 
-static int network_shapes(struct trial_shape *shapes, const char *path, int batch, const char *size)
+static int network_shapes(struct trial_shape *shapes, const char *path, int batch, char *size)
 {
     struct prune_cfg cfg;
     struct prune_net net;
@@ -234,7 +234,7 @@ int main(int argc, char **argv)
 {
     static struct trial_shape shapes[MAX_SHAPES];
     int part = 0, parts = 1, rounds = 5;
-    const char *size = NULL;
+    char *size = NULL;
 
     if (argc == 2 && strcmp(argv[1], "-table") == 0) return trial_tables(stdin);
     for (int i = 4; i < argc; ++i) {
