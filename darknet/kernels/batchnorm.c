@@ -32,22 +32,25 @@ bool batchnorm_frozen(network net)
     return !context->calibrating && (!net.train || context->rolling_statistics);
 }
 
-void batchnorm_take_moments(layer l, const struct moments *m)
+void batchnorm_take_channel(const layer *l, int c, const struct moments *m)
 {
     const struct host_context *context = host_context();
     float share = context->calibrating ? 1 / (float)(context->calibration_batches + 1) : .01f;
 
-    for (int c = 0; c < l.out_c; ++c) {
-        l.mean[c] = (float)m[c].mean;
-        l.variance[c] = m[c].count > 1 ? (float)(m[c].squares / (m[c].count - 1)) : 0;
-        if (context->calibrating) {
-            l.rolling_mean[c] += (l.mean[c] - l.rolling_mean[c]) * share;
-            l.rolling_variance[c] += (l.variance[c] - l.rolling_variance[c]) * share;
-        } else {
-            l.rolling_mean[c] = .99f * l.rolling_mean[c] + share * l.mean[c];
-            l.rolling_variance[c] = .99f * l.rolling_variance[c] + share * l.variance[c];
-        }
+    l->mean[c] = (float)m->mean;
+    l->variance[c] = m->count > 1 ? (float)(m->squares / (m->count - 1)) : 0;
+    if (context->calibrating) {
+        l->rolling_mean[c] += (l->mean[c] - l->rolling_mean[c]) * share;
+        l->rolling_variance[c] += (l->variance[c] - l->rolling_variance[c]) * share;
+    } else {
+        l->rolling_mean[c] = .99f * l->rolling_mean[c] + share * l->mean[c];
+        l->rolling_variance[c] = .99f * l->rolling_variance[c] + share * l->variance[c];
     }
+}
+
+void batchnorm_take_moments(layer l, const struct moments *m)
+{
+    for (int c = 0; c < l.out_c; ++c) batchnorm_take_channel(&l, c, &m[c]);
 }
 
 void batchnorm_coefficients(layer l, bool frozen, int channel, float *a, float *b)
@@ -91,23 +94,32 @@ static void gated_coefficients(const struct job *j, int channel, float *a, float
     if (j->z) *a *= j->z[channel], *b *= j->z[channel];
 }
 
+static void apply_plane(const struct job *j, size_t plane)
+{
+    const layer *l = &j->l;
+    size_t n = spatial(*l), c = plane % (size_t)l->out_c;
+    float a, b;
+
+    gated_coefficients(j, (int)c, &a, &b);
+    if (shut(j, c)) memset(l->output + plane * n, 0, n * sizeof *l->output);
+    else vector_ops()->affine(n, l->x + plane * n, a, b, j->f, l->output + plane * n);
+}
+
 static void apply_task(void *arg, int task, int thread)
 {
     const struct job *j = arg;
-    const layer *l = &j->l;
-    size_t n = spatial(*l), last = pool_first(planes(j), task + 1, j->tasks);
+    size_t last = pool_first(planes(j), task + 1, j->tasks);
 
     (void)thread;
-    for (size_t i = pool_first(planes(j), task, j->tasks); i < last; ++i) {
-        float a, b;
-        size_t c = i % (size_t)l->out_c;
-        gated_coefficients(j, (int)c, &a, &b);
-        if (shut(j, c)) {
-            memset(l->output + i * n, 0, n * sizeof *l->output);
-            continue;
-        }
-        vector_ops()->affine(n, l->x + i * n, a, b, j->f, l->output + i * n);
-    }
+    for (size_t i = pool_first(planes(j), task, j->tasks); i < last; ++i) apply_plane(j, i);
+}
+
+void batchnorm_apply_channel(const layer *l, bool frozen, int c, enum vector_activation f)
+{
+    struct job j = job_make(*l, frozen);
+
+    j.f = f;
+    for (int i = l->batch - 1; i >= 0; --i) apply_plane(&j, (size_t)i * (size_t)l->out_c + (size_t)c);   /* the last was written last */
 }
 
 void batchnorm_apply(layer l, bool frozen, ACTIVATION f)
@@ -150,20 +162,24 @@ void forward_batchnorm_layer(layer l, network net)
     batchnorm_apply(l, frozen, LINEAR);
 }
 
+static void sum_plane(const struct job *j, size_t i)
+{
+    const layer *l = &j->l;
+    size_t n = spatial(*l), c = i % (size_t)l->out_c;
+    float product = 0;
+
+    if (j->normalised) j->sums[i].delta = (double)vector_ops()->normal_sums(n, l->delta + i * n, l->x + i * n, j->normals[c], &product);
+    else j->sums[i].delta = (double)vector_ops()->gradient(n, l->delta + i * n, l->output + i * n, j->f, NULL, 0, NULL);
+    j->sums[i].product = (double)product;
+}
+
 static void sums_task(void *arg, int task, int thread)
 {
     const struct job *j = arg;
-    const layer *l = &j->l;
-    size_t n = spatial(*l), last = pool_first(planes(j), task + 1, j->tasks);
+    size_t last = pool_first(planes(j), task + 1, j->tasks);
 
     (void)thread;
-    for (size_t i = pool_first(planes(j), task, j->tasks); i < last; ++i) {
-        size_t c = i % (size_t)l->out_c;
-        float product = 0;
-        if (j->normalised) j->sums[i].delta = (double)vector_ops()->normal_sums(n, l->delta + i * n, l->x + i * n, j->normals[c], &product);
-        else j->sums[i].delta = (double)vector_ops()->gradient(n, l->delta + i * n, l->output + i * n, j->f, NULL, 0, NULL);
-        j->sums[i].product = (double)product;
-    }
+    for (size_t i = pool_first(planes(j), task, j->tasks); i < last; ++i) sum_plane(j, i);
 }
 
 /* Gradient of the forward pass for one channel, sums taken behind its gate z: with g = scale * d, s = sqrt(variance) and k = 1 / (s + epsilon),
@@ -184,39 +200,67 @@ static void channel_coefficients(const struct job *j, int c, struct plane_sums t
     j->normals[c].dc = j->frozen ? 0 : (float)(slope * mean - g * delta / count);
 }
 
-/* Row 0 of the sums becomes the total, in image order. */
-static void reduce_sums(const struct job *j)
+/* Of one channel, row 0 of the sums becomes the total, in image order, and the rest of the pass follows from it. */
+static void reduce_channel(const struct job *j, int c)
 {
     size_t channels = (size_t)j->l.out_c;
     const struct batchnorm_gate *gate = host_context()->gate;
 
-    if (gate && gate->images) memcpy(gate->images, j->sums, planes(j) * sizeof *j->sums);
-    for (size_t i = channels; i < planes(j); ++i) {
-        j->sums[i % channels].delta += j->sums[i].delta;
-        j->sums[i % channels].product += j->sums[i].product;
+    for (size_t i = (size_t)c; i < planes(j); i += channels) {
+        if (gate && gate->images) gate->images[i] = j->sums[i];
+        if (i < channels) continue;
+        j->sums[c].delta += j->sums[i].delta;
+        j->sums[c].product += j->sums[i].product;
     }
-    if (gate && gate->total) memcpy(gate->total, j->sums, channels * sizeof *j->sums);
+    if (gate && gate->total) gate->total[c] = j->sums[c];
+    if (j->normalised) channel_coefficients(j, c, j->sums[c]);
+    else j->l.bias_updates[c] += (float)j->sums[c].delta;
 }
 
-struct batchnorm_rest batchnorm_backward_sums(const layer *l, network net, ACTIVATION f, bool normalised)
+static struct job back_make(const layer *l, bool frozen, ACTIVATION f, bool normalised, struct plane_sums *sums)
 {
-    struct job j = job_make(*l, batchnorm_frozen(net));
+    struct job j = job_make(*l, frozen);
 
-    if (!activation_fuses(f, &j.f)) gradient_array(l->output, l->outputs * l->batch, f, l->delta);
+    activation_fuses(f, &j.f);
     j.normalised = normalised;
-    j.sums = pool_buffer(POOL_SUMS, planes(&j) * sizeof *j.sums + (size_t)l->out_c * sizeof *j.normals);
-    j.normals = (struct vector_normal *)(j.sums + planes(&j));
+    j.sums = sums;
+    j.normals = (struct vector_normal *)(sums + planes(&j));
+    return j;
+}
+
+struct batchnorm_back batchnorm_back_begin(const layer *l, network net, ACTIVATION f, bool normalised)
+{
+    size_t all = (size_t)l->batch * (size_t)l->out_c;
+    struct batchnorm_back b = {.frozen = batchnorm_frozen(net), .f = f, .normalised = normalised};
+    enum vector_activation fused;
+
+    if (!activation_fuses(f, &fused)) gradient_array(l->output, l->outputs * l->batch, f, l->delta);
+    b.sums = pool_buffer(POOL_SUMS, all * sizeof *b.sums + (size_t)l->out_c * sizeof(struct vector_normal));
+    struct job j = back_make(l, b.frozen, f, normalised, b.sums);
     for (int c = 0; normalised && c < l->out_c; ++c) {
         j.normals[c] = (struct vector_normal){.mean = (j.frozen ? l->rolling_mean : l->mean)[c], .f = j.f};
         gated_coefficients(&j, c, &j.normals[c].a, &j.normals[c].b);
     }
+    b.rest = (struct batchnorm_rest){l, normalised ? j.normals : NULL, j.z};
+    return b;
+}
+
+void batchnorm_back_channel(const struct batchnorm_back *b, int c)
+{
+    struct job j = back_make(b->rest.l, b->frozen, b->f, b->normalised, b->sums);
+
+    for (size_t i = (size_t)c; i < planes(&j); i += (size_t)j.l.out_c) sum_plane(&j, i);
+    reduce_channel(&j, c);
+}
+
+struct batchnorm_rest batchnorm_backward_sums(const layer *l, network net, ACTIVATION f, bool normalised)
+{
+    struct batchnorm_back b = batchnorm_back_begin(l, net, f, normalised);
+    struct job j = back_make(l, b.frozen, f, normalised, b.sums);
+
     pool_run(j.tasks, sums_task, &j);
-    reduce_sums(&j);
-    for (int c = 0; c < l->out_c; ++c) {
-        if (normalised) channel_coefficients(&j, c, j.sums[c]);
-        else l->bias_updates[c] += (float)j.sums[c].delta;
-    }
-    return (struct batchnorm_rest){l, normalised ? j.normals : NULL, j.z};
+    for (int c = 0; c < l->out_c; ++c) reduce_channel(&j, c);
+    return b.rest;
 }
 
 void batchnorm_rest_run(const struct batchnorm_rest *r, int channel, size_t at, size_t n, float *out)

@@ -27,10 +27,13 @@ struct batchnorm_gate {
 bool batchnorm_frozen(network net);
 /* m: (out_c). Sets l.mean and l.variance and moves the rolling statistics. */
 void batchnorm_take_moments(layer l, const struct moments *m);
+void batchnorm_take_channel(const layer *l, int channel, const struct moments *m);
 /* y = a*x + b of one channel */
 void batchnorm_coefficients(layer l, bool frozen, int channel, float *a, float *b);
 /* l.output = f(normalised l.x), f fused where it can be */
 void batchnorm_apply(layer l, bool frozen, ACTIVATION f);
+/* one channel of all images */
+void batchnorm_apply_channel(const layer *l, bool frozen, int channel, enum vector_activation f);
 
 /* The backward pass from l.delta at the layer's output to l.delta at the convolution's: f', then normalisation (when l.batch_normalize or a [batchnorm]
  * layer), or the bias alone. Adds to bias_updates and scale_updates once per channel. */
@@ -47,5 +50,11 @@ struct batchnorm_rest batchnorm_backward_sums(const layer *l, network net, ACTIV
 /* n values from `at` of l.delta, all of one channel; out may be where they are. */
 void batchnorm_rest_run(const struct batchnorm_rest *r, int channel, size_t at, size_t n, float *out);
 void batchnorm_rest_all(const struct batchnorm_rest *r);   /* in place */
+
+/* batchnorm_backward_sums channel by channel, for kernels that finish a channel while it is in the cache: begin outside tasks, then every channel once,
+ * from any thread; rest_run of a channel follows its back_channel. */
+struct batchnorm_back { struct batchnorm_rest rest; struct plane_sums *sums; bool frozen, normalised; ACTIVATION f; };
+struct batchnorm_back batchnorm_back_begin(const layer *l, network net, ACTIVATION f, bool normalised);
+void batchnorm_back_channel(const struct batchnorm_back *b, int channel);
 
 #endif

@@ -3,6 +3,7 @@
  * Weight gradients of a thread are summed apart and added up in thread order, or, for layers with very many weights, threads share the filters. */
 #include "batchnorm.h"
 #include "conv_plan.h"
+#include "depthwise.h"
 #include "overrides.h"
 #include "pool.h"
 #include "stock.h"
@@ -234,6 +235,10 @@ void backward_convolutional_layer(layer l, network net)
 
     if (l.binary || l.xnor) {
         stock_layer_call("backward_convolutional_layer", l, net);
+        return;
+    }
+    if (depthwise_fits(&l)) {
+        depthwise_backward(l, net);
         return;
     }
     struct batchnorm_rest rest = batchnorm_backward_sums(&l, net, l.activation, l.batch_normalize);

@@ -4,6 +4,7 @@
 #include "activation.h"
 #include "conv_finish.h"
 #include "conv_plan.h"
+#include "depthwise.h"
 #include "inference.h"
 #include "overrides.h"
 #include "pool.h"
@@ -134,6 +135,10 @@ void forward_convolutional_layer(layer l, network net)
         return;
     }
     if (inference_pass(net)) l.x = l.output;
+    if (depthwise_fits(&l)) {
+        depthwise_forward(l, net);
+        return;
+    }
     finish.kind = !l.batch_normalize ? FINISH_ACTIVATE : batchnorm_frozen(net) ? FINISH_NORMALISE : FINISH_MOMENTS;
     if (winograd) {
         struct winograd_plan p = winograd_plan_make(&l);

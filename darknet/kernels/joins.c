@@ -42,35 +42,20 @@ struct sum_job { const float *x, *y; float a, b; enum vector_activation f; float
 
 static void sum_task(void *arg, int task, int thread)
 {
-    enum { CHUNK = 2048 };
     const struct sum_job *j = arg;
-    const struct vector_ops *ops = vector_ops();
-    size_t last = pool_first(j->n, task + 1, j->tasks);
+    size_t i = pool_first(j->n, task, j->tasks), n = pool_first(j->n, task + 1, j->tasks) - i;
 
     (void)thread;
-    for (size_t i = pool_first(j->n, task, j->tasks); i < last; i += CHUNK) {
-        size_t n = last - i < CHUNK ? last - i : CHUNK;
-        memcpy(j->out + i, j->x + i, n * sizeof *j->out);
-        if (j->a != 1) ops->scale(n, j->a, j->out + i);
-        ops->add(n, j->b, j->y + i, j->out + i);
-        if (j->f != VECTOR_LINEAR) ops->affine(n, j->out + i, 1, 0, j->f, j->out + i);
-    }
+    vector_ops()->blend(n, j->x + i, j->a, j->y + i, j->b, j->f, j->out + i);
 }
 
 static void sum_back_task(void *arg, int task, int thread)
 {
-    enum { CHUNK = 2048 };
     const struct sum_job *j = arg;
-    const struct vector_ops *ops = vector_ops();
-    size_t last = pool_first(j->n, task + 1, j->tasks);
+    size_t i = pool_first(j->n, task, j->tasks), n = pool_first(j->n, task + 1, j->tasks) - i;
 
     (void)thread;
-    for (size_t i = pool_first(j->n, task, j->tasks); i < last; i += CHUNK) {
-        size_t n = last - i < CHUNK ? last - i : CHUNK;
-        if (j->f != VECTOR_LINEAR) ops->gradient(n, j->out + i, j->x + i, j->f, NULL, 0, NULL);
-        if (j->xd) ops->add(n, j->a, j->out + i, j->xd + i);
-        ops->add(n, j->b, j->out + i, j->yd + i);
-    }
+    vector_ops()->unblend(n, j->out + i, j->x + i, j->f, j->a, j->xd ? j->xd + i : NULL, j->b, j->yd + i);
 }
 
 static bool equal_shape(layer l) { return l.w == l.out_w && l.h == l.out_h && l.c == l.out_c; }

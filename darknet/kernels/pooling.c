@@ -1,10 +1,14 @@
 /* Max pooling, average pooling and upsampling, one task per range of planes. Replaces the host's functions of these names.
  * A maxpool window starts at -pad/2 and skips what lies outside; l.indexes keeps where each maximum was, counted in the whole input array. */
 #include <float.h>
+#include <stdbool.h>
 
 #include "overrides.h"
+#include "plane_rows.h"
 #include "pool.h"
 #include "vector.h"
+
+enum { MAX_SIZE = 13 };
 
 struct job {
     const layer *l;
@@ -12,6 +16,10 @@ struct job {
     float *delta;
     int tasks;
     size_t planes;
+    bool packed;                      /* maxpool by stencils over packed rows; otherwise one number at a time */
+    struct plane_rows rows;
+    int32_t offsets[MAX_SIZE * MAX_SIZE];
+    float codes[MAX_SIZE * MAX_SIZE]; /* how far the tap lies from the window's first number in the plane */
 };
 
 static struct job job_make(const layer *l, network net, size_t elements)
@@ -47,13 +55,31 @@ static void maxpool_plane(const layer *l, const float *input, size_t plane)
     }
 }
 
+static void maxpool_rows(const struct job *j, size_t plane, float *buffer)
+{
+    const struct plane_rows *p = &j->rows;
+    size_t in = plane * (size_t)(p->h * p->w), out = plane * (size_t)(p->out_h * p->out_w), taps = (size_t)(p->size * p->size);
+
+    for (int r = 0; r < p->out_h; r += p->band) {
+        int last = r + p->band < p->out_h ? r + p->band : p->out_h, base = (int)in + (r * p->stride - p->before) * p->w - p->before;
+        size_t at = out + (size_t)(r * p->out_w);
+        plane_rows_pack(p, r, last, j->input + in, -FLT_MAX, buffer);
+        vector_ops()->stencil_maximum((size_t)(last - r), (size_t)p->out_w, taps, j->codes, j->offsets, buffer, (size_t)(p->pitch * p->stride),
+                                      j->l->output + at, j->l->indexes + at, base, p->stride * p->w, p->stride);
+    }
+}
+
 static void maxpool_task(void *arg, int task, int thread)
 {
     const struct job *j = arg;
     size_t last = pool_first(j->planes, task + 1, j->tasks);
+    float *buffer = j->packed ? pool_scratch(thread, POOL_INPUT, j->rows.floats) : NULL;
 
-    (void)thread;
-    for (size_t i = pool_first(j->planes, task, j->tasks); i < last; ++i) maxpool_plane(j->l, j->input, i);
+    for (size_t i = 0; buffer && i < j->rows.floats; ++i) buffer[i] = -FLT_MAX;
+    for (size_t i = pool_first(j->planes, task, j->tasks); i < last; ++i) {
+        if (buffer) maxpool_rows(j, i, buffer);
+        else maxpool_plane(j->l, j->input, i);
+    }
 }
 
 static void maxpool_back_task(void *arg, int task, int thread)
@@ -72,6 +98,12 @@ void forward_maxpool_layer(layer l, network net)
 {
     struct job j = job_make(&l, net, (size_t)l.outputs * (size_t)l.batch * (size_t)(l.size * l.size));
 
+    j.packed = l.size <= MAX_SIZE && (l.stride == 1 || l.stride == 2) && (long)l.size * l.w < 1L << 24 && l.out_h > 0 && l.out_w > 0;
+    if (j.packed) {
+        j.rows = plane_rows_make(l.h, l.w, l.out_h, l.out_w, l.size, l.stride, l.pad / 2);
+        plane_rows_offsets(&j.rows, j.offsets);
+        for (int t = 0; t < l.size * l.size; ++t) j.codes[t] = (float)(t / l.size * l.w + t % l.size);
+    }
     pool_run(j.tasks, maxpool_task, &j);
 }
 

@@ -35,12 +35,12 @@ static void dropout_task(void *arg, int task, int thread)
     (void)thread;
     for (size_t b = pool_first((size_t)j->l.batch, task, j->tasks); b < last; ++b) {
         struct prune_random r = prune_random_make(context->seed ^ context->iteration * 0x9e3779b97f4a7c15u, (uint64_t)j->net.index, seen + b);
-        float *x = j->net.input + b * j->per_image, *mask = j->l.rand + b * j->per_image;
-        uint64_t bits = 0;
-        for (size_t i = 0; i < j->per_image; ++i) {
-            bits = i & 1 ? bits >> 32 : prune_random_u64(&r);   /* two numbers of 24 bits each */
-            mask[i] = (float)(bits >> 8 & 0xffffff) / 16777216.f;
-            x[i] = mask[i] < j->l.probability ? 0 : x[i] * j->l.scale;
+        float *x = j->net.input + b * j->per_image, *numbers = j->l.rand + b * j->per_image;
+        uint64_t key = prune_random_u64(&r);
+        enum { CHUNK = 2048 };   /* one pass over memory */
+        for (size_t i = 0; i < j->per_image; i += CHUNK) {
+            size_t n = j->per_image - i < CHUNK ? j->per_image - i : CHUNK;
+            vector_ops()->drop(n, key, (uint32_t)i, j->l.probability, j->l.scale, x + i, numbers + i);
         }
     }
 }
@@ -50,10 +50,10 @@ static void dropout_back_task(void *arg, int task, int thread)
     const struct dropout_job *j = arg;
     size_t n = (size_t)j->l.batch * j->per_image, last = pool_first(n, task + 1, j->tasks);
 
+    size_t first = pool_first(n, task, j->tasks);
+
     (void)thread;
-    for (size_t i = pool_first(n, task, j->tasks); i < last; ++i) {
-        j->net.delta[i] = j->l.rand[i] < j->l.probability ? 0 : j->net.delta[i] * j->l.scale;
-    }
+    vector_ops()->drop_again(last - first, j->l.rand + first, j->l.probability, j->l.scale, j->net.delta + first);
 }
 
 /* Changes its input in place: the host makes the output an alias of the layer before. */

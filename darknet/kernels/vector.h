@@ -86,6 +86,28 @@ struct vector_ops {
      * and its transpose: w[9 * i + tap] += G^T u G */
     void (*winograd_filters)(size_t n, const float *w, const int32_t *at, int turned, float *u, size_t ustride);
     void (*winograd_gradient)(size_t n, const float *u, size_t ustride, float *w);
+    /* Rows of planes (depthwise_loops.h); x may be read up to n rounded up to a whole vector, at most VECTOR_MAX_LANES, past each offset.
+     * y[r*ypitch + i] = (add: += ) sum over t < terms of w[t] * x[r*xpitch + offset[t] + i], 0 <= r < rows, 0 <= i < n */
+    void (*stencil)(size_t rows, size_t n, size_t terms, const float *w, const int32_t *offset, const float *x, size_t xpitch, float *y, size_t ypitch,
+                    bool add);
+    /* The sum of the `lanes` floats from g[t*lanes] grows by the sum over r, i of d[r*dpitch + i] * x[r*xpitch + offset[t] + i]. */
+    void (*stencil_products)(size_t rows, size_t n, size_t terms, const float *d, size_t dpitch, const int32_t *offset, const float *x, size_t xpitch,
+                             float *g);
+    /* y[r*n + i] = the first greatest of x[r*xpitch + offset[t] + i], where = base + r*row_step + i*step + code[t] of that t, or -FLT_MAX and -1
+     * when none exceeds that; code[t] >= 0. */
+    void (*stencil_maximum)(size_t rows, size_t n, size_t terms, const float *code, const int32_t *offset, const float *x, size_t xpitch, float *y,
+                            int32_t *where, int base, int row_step, int step);
+    /* Rows of n floats: copied; split into columns 0, 2, ... and 1, 3, ...; those joined again and added to y. */
+    void (*place_rows)(size_t rows, size_t n, const float *x, size_t xpitch, float *y, size_t ypitch);
+    void (*split_rows)(size_t rows, size_t n, const float *x, size_t xpitch, float *even, float *odd, size_t ypitch);
+    void (*join_rows)(size_t rows, size_t n, const float *even, const float *odd, size_t xpitch, float *y, size_t ypitch);
+    /* numbers[i] = uniform in [0, 1) of (key, first + i), the same on every table; x = 0 where that is below probability, else x*scale. And x alone again. */
+    void (*drop)(size_t n, uint64_t key, uint32_t first, float probability, float scale, float *x, float *numbers);
+    void (*drop_again)(size_t n, const float *numbers, float probability, float scale, float *x);
+    /* y = f(a*x + b*z) */
+    void (*blend)(size_t n, const float *x, float a, const float *z, float b, enum vector_activation f, float *y);
+    /* d *= f'(y) with y the output of f; x += a*d unless NULL; z += b*d */
+    void (*unblend)(size_t n, float *d, const float *y, enum vector_activation f, float a, float *x, float b, float *z);
 };
 
 const struct vector_ops *vector_ops(void);          /* the best this machine runs */

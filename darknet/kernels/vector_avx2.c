@@ -58,6 +58,17 @@ INLINE void v_transpose(const float *const row[8], size_t p, float *out, size_t 
 INLINE vf v_positive(vf a, vf yes, vf no) { return _mm256_blendv_ps(no, yes, _mm256_cmp_ps(a, _mm256_setzero_ps(), _CMP_GT_OQ)); }
 INLINE vf v_power2(vf a) { return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtps_epi32(_mm256_add_ps(a, _mm256_set1_ps(127))), 23)); }
 INLINE vf v_round(vf a) { return _mm256_round_ps(a, 0); }
+INLINE vf v_greater(vf a, vf b, vf yes, vf no) { return _mm256_blendv_ps(no, yes, _mm256_cmp_ps(a, b, _CMP_GT_OQ)); }
+INLINE vf v_last(vf a, size_t n)   /* zeros but for the last n lanes */
+{
+    __m256i gone = _mm256_cmpgt_epi32(_mm256_set1_epi32(8 - (int)n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+    return _mm256_andnot_ps(_mm256_castsi256_ps(gone), a);
+}
+INLINE vf v_pairs(vf a) { return _mm256_castpd_ps(_mm256_permute4x64_pd(_mm256_castps_pd(a), 0xd8)); }
+INLINE vf v_even(vf a, vf b) { return v_pairs(_mm256_shuffle_ps(a, b, 0x88)); }
+INLINE vf v_odd(vf a, vf b) { return v_pairs(_mm256_shuffle_ps(a, b, 0xdd)); }
+INLINE vf v_zip_low(vf a, vf b) { return _mm256_permute2f128_ps(_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b), 0x20); }
+INLINE vf v_zip_high(vf a, vf b) { return _mm256_permute2f128_ps(_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b), 0x31); }
 INLINE vf v_keep(vf a) { __asm__("" : "+x"(a)); return a; }   /* loaded once, not again at each use */
 
 #include "vector_loops.h"

@@ -52,6 +52,18 @@ INLINE void v_transpose(const float *const row[8], size_t p, float *out, size_t 
 INLINE vf v_positive(vf a, vf yes, vf no) { return _mm512_mask_blend_ps(_mm512_cmp_ps_mask(a, _mm512_setzero_ps(), _CMP_GT_OQ), no, yes); }
 INLINE vf v_power2(vf a) { return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtps_epi32(_mm512_add_ps(a, _mm512_set1_ps(127))), 23)); }
 INLINE vf v_round(vf a) { return _mm512_roundscale_ps(a, 0); }
+INLINE vf v_greater(vf a, vf b, vf yes, vf no) { return _mm512_mask_blend_ps(_mm512_cmp_ps_mask(a, b, _CMP_GT_OQ), no, yes); }
+INLINE vf v_last(vf a, size_t n) { return _mm512_maskz_mov_ps((__mmask16)~((1u << (16 - n)) - 1), a); }   /* zeros but for the last n lanes */
+INLINE vf v_pick(vf a, vf b, int first, int step, int pair)   /* lane k: of a then b (0..31), first + k*step, or pairs (first + k/2, that + pair) */
+{
+    int at[16];
+    for (int k = 0; k < 16; ++k) at[k] = pair ? first + k / 2 + k % 2 * pair : first + k * step;
+    return _mm512_permutex2var_ps(a, _mm512_loadu_si512(at), b);
+}
+INLINE vf v_even(vf a, vf b) { return v_pick(a, b, 0, 2, 0); }
+INLINE vf v_odd(vf a, vf b) { return v_pick(a, b, 1, 2, 0); }
+INLINE vf v_zip_low(vf a, vf b) { return v_pick(a, b, 0, 0, 16); }
+INLINE vf v_zip_high(vf a, vf b) { return v_pick(a, b, 8, 0, 16); }
 INLINE vf v_keep(vf a) { __asm__("" : "+v"(a)); return a; }   /* loaded once, not again at each use */
 
 #include "vector_loops.h"

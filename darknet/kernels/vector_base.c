@@ -54,6 +54,16 @@ INLINE void v_transpose(const float *const row[4], size_t p, float *out, size_t 
 INLINE vf v_positive(vf a, vf yes, vf no) { return v_select((vi)(a > v_set(0)), yes, no); }
 INLINE vf v_round(vf a) { vf big = v_set(12582912.f); return (a + big) - big; }   /* for |a| < 2^22 */
 INLINE vf v_power2(vf a) { return (vf)((vu)(a + v_set(8388608.f + 127)) << 23); }   /* the sum's low bits are a + 127 */
+INLINE vf v_greater(vf a, vf b, vf yes, vf no) { return v_select((vi)(a > b), yes, no); }
+INLINE vf v_last(vf a, size_t n)   /* zeros but for the last n lanes */
+{
+    for (size_t i = 0; i < LANES - n; ++i) a[i] = 0;
+    return a;
+}
+INLINE vf v_even(vf a, vf b) { return (vf){a[0], a[2], b[0], b[2]}; }
+INLINE vf v_odd(vf a, vf b) { return (vf){a[1], a[3], b[1], b[3]}; }
+INLINE vf v_zip_low(vf a, vf b) { return (vf){a[0], b[0], a[1], b[1]}; }
+INLINE vf v_zip_high(vf a, vf b) { return (vf){a[2], b[2], a[3], b[3]}; }
 INLINE vf v_keep(vf a) { return a; }
 
 #include "vector_loops.h"

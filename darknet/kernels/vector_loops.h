@@ -414,6 +414,7 @@ static void hyperbolic(size_t n, float *x)
 }
 
 #include "winograd_loops.h"
+#include "depthwise_loops.h"
 
 const struct vector_ops TABLE = {
     .name = TABLE_NAME, .lanes = LANES, .rows = ROWS, .correlate = correlate, .correlate_many = correlate_many, .products = products, .affine = affine,
@@ -421,4 +422,6 @@ const struct vector_ops TABLE = {
     .logistic = logistic, .tanh = hyperbolic,
     .winograd_input = winograd_input, .winograd_delta = winograd_delta, .winograd_output = winograd_output, .winograd_filters = winograd_filters,
     .winograd_gradient = winograd_gradient,
+    .stencil = stencil, .stencil_products = stencil_products, .stencil_maximum = stencil_maximum, .place_rows = place_rows, .split_rows = split_rows,
+    .join_rows = join_rows, .blend = blend, .drop = drop, .drop_again = drop_again, .unblend = unblend,
 };
