@@ -115,4 +115,20 @@ layer make_upsample_layer(int batch, int w, int h, int c, int stride);
 layer make_activation_layer(int batch, int inputs, ACTIVATION activation);
 layer make_dropout_layer(int batch, int inputs, float probability);
 
+/* On every instruction set of this machine, with one to three threads. */
+static inline void for_every_table(void (*check)(void))
+{
+    const struct vector_ops *ops;
+
+    for (int k = 0; (ops = vector_ops_at(k)); ++k) {
+        vector_ops_force(ops);
+        for (int threads = 1; threads <= 3; ++threads) {
+            host_context()->threads = threads;
+            check();
+        }
+    }
+    vector_ops_force(NULL);
+    host_context()->threads = 2;
+}
+
 #endif

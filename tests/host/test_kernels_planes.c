@@ -4,7 +4,7 @@
 
 #include <float.h>
 
-static void for_every_table(void (*check)(const void *), const void *arg)
+static void check_every_table(void (*check)(const void *), const void *arg)
 {
     const struct vector_ops *ops;
 
@@ -145,7 +145,7 @@ static void depthwise_convolutions_equal_plain_loops_with_and_without_batchnorm(
             struct depthwise s = {(k + (size_t)pad) % 2 ? 7 : 1, planes[k][0], planes[k][1], (int)k % 3 + 1, size, stride, pad, stride < 3 ? (pad + size / 2) % 2 : 1};
             if (s.batch * ((s.h + 2 * pad - size) / stride + 1) * ((s.w + 2 * pad - size) / stride + 1) < 4) s.normalised = 0;   /* 1 / 1e-6 times rounding */
             if (k == 6 && (pad != 2 || stride == 3)) continue;   /* more than one band of rows */
-            for_every_table(check_depthwise, &s);
+            check_every_table(check_depthwise, &s);
         }
     }
 }
@@ -157,7 +157,7 @@ static void narrow_planes_and_single_pixels_are_depthwise_too(void **state)
     };
 
     (void)state;
-    for (size_t k = 0; k < sizeof shapes / sizeof *shapes; ++k) for_every_table(check_depthwise, &shapes[k]);
+    for (size_t k = 0; k < sizeof shapes / sizeof *shapes; ++k) check_every_table(check_depthwise, &shapes[k]);
 }
 
 /* ---- pooling ---- */
@@ -203,7 +203,7 @@ static void max_pooling_equals_plain_loops_to_the_bit_ties_and_nan_included(void
     };
 
     (void)state;
-    for (size_t k = 0; k < sizeof shapes / sizeof *shapes; ++k) for_every_table(check_maxpool, &shapes[k]);
+    for (size_t k = 0; k < sizeof shapes / sizeof *shapes; ++k) check_every_table(check_maxpool, &shapes[k]);
 }
 
 /* ---- whole vectors of numbers ---- */
@@ -234,7 +234,7 @@ static void check_blend(const void *arg)
 static void shortcuts_in_one_pass_equal_plain_loops(void **state)
 {
     (void)state;
-    for_every_table(check_blend, NULL);
+    check_every_table(check_blend, NULL);
 }
 
 static void dropout_numbers_are_the_same_on_every_instruction_set_and_in_any_pieces(void **state)
