@@ -26,42 +26,58 @@ static keys normalization_keys = {"alpha", "beta", "kappa", "size", NULL};
 static keys rnn_keys = {"output", "hidden", "activation", "batch_normalize", "shortcut", NULL};
 static keys lstm_keys = {"output", "batch_normalize", NULL};
 static keys gru_keys = {"output", "batch_normalize", "tanh", NULL};
+static keys multiply_keys = {"from", "scale_wh", "activation", NULL};
+static keys local_avgpool_keys = {"size", "stride", "stride_x", "stride_y", "padding", NULL};
+static keys implicit_keys = {"filters", "atoms", "mean", "std", NULL};
+static keys history_keys = {"history_size", NULL};
+static keys conv_lstm_keys = {"output", "size", "stride", "dilation", "pad", "padding", "groups", "activation", "batch_normalize", "peephole", "bottleneck", "shortcut",
+                              "lstm_activation", "state_constrain", "time_normalizer", NULL};
 static keys crnn_keys = {"output_filters", "hidden_filters", "activation", "batch_normalize", "shortcut", NULL};
 
 #define RECURRENT "read by a recurrent layer"
 
 static const struct prune_kind_info table[PRUNE_KIND_COUNT] = {
     /* kind                 name              aliases      rule              layer  head   reason                          keys             any_key */
-    {PRUNE_KIND_UNKNOWN, "unknown", {NULL}, PRUNE_CH_NONE, false, false, NULL, no_keys, false},
-    {PRUNE_NET, "net", {"network"}, PRUNE_CH_NONE, false, false, NULL, no_keys, true},
-    {PRUNE_GATE, "gate", {NULL}, PRUNE_CH_NONE, false, false, NULL, no_keys, false},
-    {PRUNE_CONVOLUTIONAL, "convolutional", {"conv"}, PRUNE_CH_PRODUCE, true, false, NULL, conv_keys, false},
-    {PRUNE_DECONVOLUTIONAL, "deconvolutional", {"deconv"}, PRUNE_CH_PRODUCE, true, false, NULL, deconv_keys, false},
-    {PRUNE_LOCAL, "local", {NULL}, PRUNE_CH_PRODUCE, true, false, NULL, local_keys, false},
-    {PRUNE_CONNECTED, "connected", {"conn"}, PRUNE_CH_PRODUCE, true, false, NULL, connected_keys, false},
-    {PRUNE_MAXPOOL, "maxpool", {"max"}, PRUNE_CH_PASS, true, false, NULL, maxpool_keys, false},
-    {PRUNE_AVGPOOL, "avgpool", {"avg"}, PRUNE_CH_PASS, true, false, NULL, no_keys, false},
-    {PRUNE_CROP, "crop", {NULL}, PRUNE_CH_PASS, true, false, NULL, crop_keys, false},
-    {PRUNE_DROPOUT, "dropout", {NULL}, PRUNE_CH_PASS, true, false, NULL, dropout_keys, false},
-    {PRUNE_ROUTE, "route", {NULL}, PRUNE_CH_CONCAT, true, false, NULL, route_keys, false},
-    {PRUNE_SHORTCUT, "shortcut", {NULL}, PRUNE_CH_ADD, true, false, NULL, shortcut_keys, false},
-    {PRUNE_UPSAMPLE, "upsample", {NULL}, PRUNE_CH_PASS, true, false, NULL, upsample_keys, false},
-    {PRUNE_REORG, "reorg", {NULL}, PRUNE_CH_REORG, true, false, NULL, reorg_keys, false},
-    {PRUNE_BATCHNORM, "batchnorm", {NULL}, PRUNE_CH_PASS, true, false, NULL, no_keys, false},
-    {PRUNE_ACTIVATION, "activation", {NULL}, PRUNE_CH_PASS, true, false, NULL, activation_keys, false},
-    {PRUNE_LOGISTIC, "logistic", {NULL}, PRUNE_CH_FIXED, true, true, "read by a logistic loss", no_keys, true},
-    {PRUNE_L2NORM, "l2norm", {NULL}, PRUNE_CH_FIXED, true, false, "mixed across channels by an l2norm layer", no_keys, false},
-    {PRUNE_NORMALIZATION, "normalization", {"lrn"}, PRUNE_CH_FIXED, true, false, "mixed across channels by a normalization layer", normalization_keys, false},
-    {PRUNE_SOFTMAX, "softmax", {"soft"}, PRUNE_CH_FIXED, true, true, "read by a softmax", no_keys, true},
-    {PRUNE_COST, "cost", {NULL}, PRUNE_CH_FIXED, true, false, "read by a cost layer", no_keys, true},
-    {PRUNE_REGION, "region", {NULL}, PRUNE_CH_FIXED, true, true, "read by a region head", no_keys, true},
-    {PRUNE_YOLO, "yolo", {NULL}, PRUNE_CH_FIXED, true, true, "read by a yolo head", no_keys, true},
-    {PRUNE_ISEG, "iseg", {NULL}, PRUNE_CH_FIXED, true, true, "read by an iseg head", no_keys, true},
-    {PRUNE_DETECTION, "detection", {NULL}, PRUNE_CH_FIXED, true, true, "read by a detection head", no_keys, true},
-    {PRUNE_RNN, "rnn", {NULL}, PRUNE_CH_FIXED, true, false, RECURRENT, rnn_keys, false},
-    {PRUNE_LSTM, "lstm", {NULL}, PRUNE_CH_FIXED, true, false, RECURRENT, lstm_keys, false},
-    {PRUNE_GRU, "gru", {NULL}, PRUNE_CH_FIXED, true, false, RECURRENT, gru_keys, false},
-    {PRUNE_CRNN, "crnn", {NULL}, PRUNE_CH_FIXED, true, false, RECURRENT, crnn_keys, false},
+    {PRUNE_KIND_UNKNOWN, "unknown", {NULL}, PRUNE_CH_NONE, false, false, NULL, no_keys, false, PRUNE_EVERY_DARKNET},
+    {PRUNE_NET, "net", {"network"}, PRUNE_CH_NONE, false, false, NULL, no_keys, true, PRUNE_EVERY_DARKNET},
+    {PRUNE_GATE, "gate", {NULL}, PRUNE_CH_NONE, false, false, NULL, no_keys, false, PRUNE_EVERY_DARKNET},
+    {PRUNE_CONVOLUTIONAL, "convolutional", {"conv"}, PRUNE_CH_PRODUCE, true, false, NULL, conv_keys, false, PRUNE_EVERY_DARKNET},
+    {PRUNE_DECONVOLUTIONAL, "deconvolutional", {"deconv"}, PRUNE_CH_PRODUCE, true, false, NULL, deconv_keys, false, PRUNE_PJREDDIE},
+    {PRUNE_LOCAL, "local", {NULL}, PRUNE_CH_PRODUCE, true, false, NULL, local_keys, false, PRUNE_EVERY_DARKNET},
+    {PRUNE_CONNECTED, "connected", {"conn"}, PRUNE_CH_PRODUCE, true, false, NULL, connected_keys, false, PRUNE_EVERY_DARKNET},
+    {PRUNE_MAXPOOL, "maxpool", {"max"}, PRUNE_CH_PASS, true, false, NULL, maxpool_keys, false, PRUNE_EVERY_DARKNET},
+    {PRUNE_AVGPOOL, "avgpool", {"avg"}, PRUNE_CH_PASS, true, false, NULL, no_keys, false, PRUNE_EVERY_DARKNET},
+    {PRUNE_CROP, "crop", {NULL}, PRUNE_CH_PASS, true, false, NULL, crop_keys, false, PRUNE_EVERY_DARKNET},
+    {PRUNE_DROPOUT, "dropout", {NULL}, PRUNE_CH_PASS, true, false, NULL, dropout_keys, false, PRUNE_EVERY_DARKNET},
+    {PRUNE_ROUTE, "route", {NULL}, PRUNE_CH_CONCAT, true, false, NULL, route_keys, false, PRUNE_EVERY_DARKNET},
+    {PRUNE_SHORTCUT, "shortcut", {NULL}, PRUNE_CH_ADD, true, false, NULL, shortcut_keys, false, PRUNE_EVERY_DARKNET},
+    {PRUNE_UPSAMPLE, "upsample", {NULL}, PRUNE_CH_PASS, true, false, NULL, upsample_keys, false, PRUNE_EVERY_DARKNET},
+    {PRUNE_REORG, "reorg", {NULL}, PRUNE_CH_REORG, true, false, NULL, reorg_keys, false, PRUNE_EVERY_DARKNET},
+    {PRUNE_BATCHNORM, "batchnorm", {NULL}, PRUNE_CH_PASS, true, false, NULL, no_keys, false, PRUNE_EVERY_DARKNET},
+    {PRUNE_ACTIVATION, "activation", {NULL}, PRUNE_CH_PASS, true, false, NULL, activation_keys, false, PRUNE_EVERY_DARKNET},
+    {PRUNE_LOGISTIC, "logistic", {NULL}, PRUNE_CH_FIXED, true, true, "read by a logistic loss", no_keys, true, PRUNE_PJREDDIE},
+    {PRUNE_L2NORM, "l2norm", {NULL}, PRUNE_CH_FIXED, true, false, "mixed across channels by an l2norm layer", no_keys, false, PRUNE_PJREDDIE},
+    {PRUNE_NORMALIZATION, "normalization", {"lrn"}, PRUNE_CH_FIXED, true, false, "mixed across channels by a normalization layer", normalization_keys, false, PRUNE_EVERY_DARKNET},
+    {PRUNE_SOFTMAX, "softmax", {"soft"}, PRUNE_CH_FIXED, true, true, "read by a softmax", no_keys, true, PRUNE_EVERY_DARKNET},
+    {PRUNE_COST, "cost", {NULL}, PRUNE_CH_FIXED, true, false, "read by a cost layer", no_keys, true, PRUNE_EVERY_DARKNET},
+    {PRUNE_REGION, "region", {NULL}, PRUNE_CH_FIXED, true, true, "read by a region head", no_keys, true, PRUNE_EVERY_DARKNET},
+    {PRUNE_YOLO, "yolo", {NULL}, PRUNE_CH_FIXED, true, true, "read by a yolo head", no_keys, true, PRUNE_EVERY_DARKNET},
+    {PRUNE_ISEG, "iseg", {NULL}, PRUNE_CH_FIXED, true, true, "read by an iseg head", no_keys, true, PRUNE_PJREDDIE},
+    {PRUNE_DETECTION, "detection", {NULL}, PRUNE_CH_FIXED, true, true, "read by a detection head", no_keys, true, PRUNE_EVERY_DARKNET},
+    {PRUNE_RNN, "rnn", {NULL}, PRUNE_CH_FIXED, true, false, RECURRENT, rnn_keys, false, PRUNE_EVERY_DARKNET},
+    {PRUNE_LSTM, "lstm", {NULL}, PRUNE_CH_FIXED, true, false, RECURRENT, lstm_keys, false, PRUNE_EVERY_DARKNET},
+    {PRUNE_GRU, "gru", {NULL}, PRUNE_CH_FIXED, true, false, RECURRENT, gru_keys, false, PRUNE_EVERY_DARKNET},
+    {PRUNE_CRNN, "crnn", {NULL}, PRUNE_CH_FIXED, true, false, RECURRENT, crnn_keys, false, PRUNE_EVERY_DARKNET},
+    {PRUNE_SCALE_CHANNELS, "scale_channels", {NULL}, PRUNE_CH_MULTIPLY, true, false, NULL, multiply_keys, false, PRUNE_ALEXEYAB},
+    {PRUNE_SAM, "sam", {NULL}, PRUNE_CH_MULTIPLY, true, false, NULL, multiply_keys, false, PRUNE_ALEXEYAB},
+    {PRUNE_LOCAL_AVGPOOL, "local_avgpool", {"local_avg"}, PRUNE_CH_PASS, true, false, NULL, local_avgpool_keys, false, PRUNE_ALEXEYAB},
+    {PRUNE_REORG3D, "reorg3d", {NULL}, PRUNE_CH_REPEAT, true, false, NULL, reorg_keys, false, PRUNE_ALEXEYAB},
+    {PRUNE_EMPTY, "empty", {"silence"}, PRUNE_CH_PASS, true, false, NULL, no_keys, true, PRUNE_ALEXEYAB},
+    {PRUNE_IMPLICIT, "implicit", {NULL}, PRUNE_CH_PRODUCE, true, false, NULL, implicit_keys, false, PRUNE_ALEXEYAB},
+    {PRUNE_GAUSSIAN_YOLO, "Gaussian_yolo", {NULL}, PRUNE_CH_FIXED, true, true, "read by a Gaussian_yolo head", no_keys, true, PRUNE_ALEXEYAB},
+    {PRUNE_CONTRASTIVE, "contrastive", {NULL}, PRUNE_CH_FIXED, true, false, "read by a contrastive loss", no_keys, true, PRUNE_ALEXEYAB},
+    {PRUNE_CONV_LSTM, "conv_lstm", {NULL}, PRUNE_CH_FIXED, true, false, RECURRENT, conv_lstm_keys, false, PRUNE_ALEXEYAB},
+    {PRUNE_HISTORY, "history", {NULL}, PRUNE_CH_FIXED, true, false, "kept over time by a history layer", history_keys, false, PRUNE_ALEXEYAB},
 };
 
 const struct prune_kind_info *prune_kind_by_name(const char *name)
@@ -138,16 +154,36 @@ bool prune_key_is_number(const char *key)
 }
 
 static const struct prune_activation_info activations[PRUNE_ACTIVATION_COUNT] = {
-    [PRUNE_LOGISTIC_ACT] = {"logistic", false}, [PRUNE_RELU] = {"relu", true},       [PRUNE_RELIE] = {"relie", true}, [PRUNE_LINEAR] = {"linear", true},
-    [PRUNE_RAMP] = {"ramp", true},              [PRUNE_TANH] = {"tanh", true},       [PRUNE_PLSE] = {"plse", false},  [PRUNE_LEAKY] = {"leaky", true},
-    [PRUNE_ELU] = {"elu", true},                [PRUNE_LOGGY] = {"loggy", true},     [PRUNE_STAIR] = {"stair", true}, [PRUNE_HARDTAN] = {"hardtan", true},
-    [PRUNE_LHTAN] = {"lhtan", true},            [PRUNE_SELU] = {"selu", true},
+    /*                                name                          alias   f(0)=0 f(f)=f mixes  known to */
+    [PRUNE_LOGISTIC_ACT] =           {"logistic",                   NULL,   false, false, false, PRUNE_EVERY_DARKNET},
+    [PRUNE_RELU] =                   {"relu",                       NULL,   true,  true,  false, PRUNE_EVERY_DARKNET},
+    [PRUNE_RELIE] =                  {"relie",                      NULL,   true,  false, false, PRUNE_EVERY_DARKNET},
+    [PRUNE_LINEAR] =                 {"linear",                     NULL,   true,  true,  false, PRUNE_EVERY_DARKNET},
+    [PRUNE_RAMP] =                   {"ramp",                       NULL,   true,  false, false, PRUNE_EVERY_DARKNET},
+    [PRUNE_TANH] =                   {"tanh",                       NULL,   true,  false, false, PRUNE_EVERY_DARKNET},
+    [PRUNE_PLSE] =                   {"plse",                       NULL,   false, false, false, PRUNE_EVERY_DARKNET},
+    [PRUNE_LEAKY] =                  {"leaky",                      NULL,   true,  false, false, PRUNE_EVERY_DARKNET},
+    [PRUNE_ELU] =                    {"elu",                        NULL,   true,  false, false, PRUNE_EVERY_DARKNET},
+    [PRUNE_LOGGY] =                  {"loggy",                      NULL,   true,  false, false, PRUNE_EVERY_DARKNET},
+    [PRUNE_STAIR] =                  {"stair",                      NULL,   true,  false, false, PRUNE_EVERY_DARKNET},
+    [PRUNE_HARDTAN] =                {"hardtan",                    NULL,   true,  true,  false, PRUNE_EVERY_DARKNET},
+    [PRUNE_LHTAN] =                  {"lhtan",                      NULL,   true,  false, false, PRUNE_EVERY_DARKNET},
+    [PRUNE_SELU] =                   {"selu",                       NULL,   true,  false, false, PRUNE_EVERY_DARKNET},
+    [PRUNE_SWISH] =                  {"swish",                      NULL,   true,  false, false, PRUNE_ALEXEYAB},
+    [PRUNE_MISH] =                   {"mish",                       NULL,   true,  false, false, PRUNE_ALEXEYAB},
+    [PRUNE_HARD_MISH] =              {"hard_mish",                  NULL,   true,  false, false, PRUNE_ALEXEYAB},
+    [PRUNE_RELU6] =                  {"relu6",                      NULL,   true,  true,  false, PRUNE_ALEXEYAB},
+    [PRUNE_GELU] =                   {"gelu",                       NULL,   true,  false, false, PRUNE_ALEXEYAB},
+    [PRUNE_REVLEAKY] =               {"revleaky",                   NULL,   true,  false, false, PRUNE_ALEXEYAB},
+    [PRUNE_NORM_CHAN] =              {"normalize_channels",         "norm_chan", true, false, true, PRUNE_ALEXEYAB},
+    [PRUNE_NORM_CHAN_SOFTMAX] =      {"normalize_channels_softmax", "norm_chan_softmax", false, false, true, PRUNE_ALEXEYAB},
+    [PRUNE_NORM_CHAN_SOFTMAX_MAXVAL] = {"normalize_channels_softmax_maxval", "norm_chan_softmax_maxval", false, false, true, PRUNE_ALEXEYAB},
 };
 
 bool prune_activation_by_name(const char *name, enum prune_activation *out)
 {
     for (int i = 0; i < PRUNE_ACTIVATION_COUNT; i++) {
-        if (strcmp(activations[i].name, name)) continue;
+        if (strcmp(activations[i].name, name) && (!activations[i].alias || strcmp(activations[i].alias, name))) continue;
         *out = (enum prune_activation)i;
         return true;
     }

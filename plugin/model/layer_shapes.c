@@ -526,5 +526,6 @@ enum prune_code shape_layer(struct shape_builder *b, struct prune_layer *l)
         [PRUNE_CRNN] = shape_crnn,
     };
     b->output_is_map = true;
+    if (!shapes[l->kind]) return shape_fail(b, NULL, "[%s] belongs to another Darknet dialect; this release does not handle it", kind_name(l));
     return shapes[l->kind](b, l);
 }

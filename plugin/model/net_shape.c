@@ -214,7 +214,8 @@ static enum prune_code add_layer(struct shape_builder *b, size_t section, const 
     l->line = b->section->line;
     l->kind = kind->kind;
     l->groups = 1;
-    l->stride = 1;
+    l->stride = l->stride_x = l->stride_y = l->dilation = 1;
+    l->share = l->refers_to = -1;
     l->activation = PRUNE_LINEAR;
     l->gate_section = -1;
     enum prune_code code = connect_input(b, l);
@@ -276,7 +277,7 @@ static enum prune_code read_layers(struct shape_builder *b)
 
 enum prune_code prune_net_build(struct prune_net *out, const struct prune_cfg *cfg, struct prune_status *st)
 {
-    struct prune_net net = {.cfg = cfg};
+    struct prune_net net = {.cfg = cfg, .dialects = PRUNE_EVERY_DARKNET};
     struct shape_builder b = {.net = &net, .cfg = cfg, .st = st};
     enum prune_code code = read_net(&b);
     if (!code) code = read_layers(&b);

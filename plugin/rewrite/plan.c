@@ -1,11 +1,10 @@
-/* The plan: kept output and input channels of every layer, from a mask; and the cfg text that follows from it. See rewrite.h.
+/* The plan: kept output and input channels of every layer, from a mask. See rewrite.h.
  * Refuses masks that would break the network: a protected unit, an emptied layer, parts of a grouped convolution of unequal size. */
 #include "rewrite.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-#include "../base/file_io.h"
 
 static bool is_kept(int unit, const uint8_t *removed)
 {
@@ -81,31 +80,4 @@ void prune_plan_free(struct prune_plan *plan)
     }
     free(plan->layers);
     memset(plan, 0, sizeof *plan);
-}
-
-static enum prune_code set_number(struct prune_edit_list *edits, const struct prune_net *net, const struct prune_layer *l, const char *key, size_t value,
-                                  const char *after, struct prune_status *st)
-{
-    char *text = prune_format("%zu", value);
-    if (!text) return prune_fail_memory(st, 16, "cfg value");
-    enum prune_code rc = prune_edit_set(edits, net->cfg, l->section, key, text, after, st);
-    free(text);
-    return rc;
-}
-
-enum prune_code prune_rewrite_cfg(const struct prune_plan *plan, const struct prune_net *net, char **bytes, size_t *size, struct prune_status *st)
-{
-    struct prune_edit_list edits = { 0 };
-    enum prune_code rc = PRUNE_OK;
-    for (size_t i = 0; !rc && i < net->layer_count; i++) {
-        const struct prune_layer *l = &net->layers[i];
-        const struct prune_layer_plan *p = &plan->layers[i];
-        if (prune_kind_info(l->kind)->rule != PRUNE_CH_PRODUCE) continue;
-        const char *key = l->kind == PRUNE_CONNECTED ? "output" : "filters";
-        if (p->out_count != (size_t)l->out_c) rc = set_number(&edits, net, l, key, p->out_count, NULL, st);
-        if (!rc && p->groups != l->groups) rc = set_number(&edits, net, l, "groups", (size_t)p->groups, "filters", st);
-    }
-    if (!rc) rc = prune_edit_apply(net->cfg, &edits, bytes, size, st);
-    prune_edit_free(&edits);
-    return rc;
 }

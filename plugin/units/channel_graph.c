@@ -262,6 +262,8 @@ static enum prune_code walk_layer(struct prune_graph *g, const struct prune_laye
     case PRUNE_CH_ADD: return walk_add(g, l, st);
     case PRUNE_CH_REORG: return walk_reorg(g, l, st);
     case PRUNE_CH_FIXED: return walk_fixed(g, l, st);
+    case PRUNE_CH_MULTIPLY:
+    case PRUNE_CH_REPEAT:
     case PRUNE_CH_NONE: break;
     }
     return prune_fail(st, "layer %d: kind '%s' has no rule for channels", l->index, prune_kind_info(l->kind)->name);
