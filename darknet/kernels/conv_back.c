@@ -242,7 +242,7 @@ void backward_convolutional_layer(layer l, network net)
         return;
     }
     struct batchnorm_rest rest = batchnorm_backward_sums(&l, net, l.activation, l.batch_normalize);
-    if (winograd_suits(&l, true)) {
+    if (winograd_suits(&l)) {
         struct winograd_plan plan = winograd_plan_make(&l);
         winograd_backward(&l, &plan, &rest, net.input, net.delta);
         return;

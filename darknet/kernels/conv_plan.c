@@ -3,10 +3,7 @@
 
 #include "pool.h"
 #include "vector.h"
-
-static int at_least(int a, int b) { return a > b ? a : b; }
-static int at_most(int a, int b) { return a < b ? a : b; }
-static int ceiling(int a, int b) { return (a + b - 1) / b; }
+#include "whole_numbers.h"
 
 /* Small planes: enough images that the inner loops run over some hundred pixels, shared evenly by the threads. */
 static void plan_images(struct conv_plan *p, int threads, int width)

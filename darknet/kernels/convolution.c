@@ -128,7 +128,7 @@ static void forward_direct(const layer *l, const struct conv_plan *p, const floa
 void forward_convolutional_layer(layer l, network net)
 {
     struct conv_finish finish = {.l = &l};
-    bool fused = activation_fuses(l.activation, &finish.f), winograd = winograd_suits(&l, false);
+    bool fused = activation_fuses(l.activation, &finish.f), winograd = winograd_suits(&l);
 
     if (l.binary || l.xnor) {
         stock_layer_call("forward_convolutional_layer", l, net);

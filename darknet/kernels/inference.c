@@ -10,7 +10,6 @@
 struct kept_weights {
     const float *weights;
     const struct vector_ops *ops;
-    enum weights_kind kind;
     size_t floats;
     float *data;
 };
@@ -49,7 +48,7 @@ static struct kept_weights *find(struct inference *in, const struct kept_weights
 {
     for (size_t i = 0; i < in->count; ++i) {
         struct kept_weights *k = &in->items[(in->next + i) % in->count];
-        if (k->weights == wanted->weights && k->ops == wanted->ops && k->kind == wanted->kind && k->floats == wanted->floats) return k;
+        if (k->weights == wanted->weights && k->ops == wanted->ops && k->floats == wanted->floats) return k;
     }
     return NULL;
 }
@@ -71,10 +70,10 @@ static struct kept_weights *append(struct inference *in, const struct kept_weigh
     return k;
 }
 
-float *inference_weights(const layer *l, enum weights_kind kind, size_t floats, bool *filled)
+float *inference_weights(const layer *l, size_t floats, bool *filled)
 {
     struct inference *in = host_context()->inference;
-    struct kept_weights wanted = {.weights = l->weights, .ops = vector_ops(), .kind = kind, .floats = floats};
+    struct kept_weights wanted = {.weights = l->weights, .ops = vector_ops(), .floats = floats};
 
     *filled = false;
     if (!in || !in->running || !floats) return NULL;

@@ -2,8 +2,7 @@
 #include "plane_rows.h"
 
 #include "vector.h"
-
-static int at_least(int a, int b) { return a > b ? a : b; }
+#include "whole_numbers.h"
 
 struct plane_rows plane_rows_make(int h, int w, int out_h, int out_w, int size, int stride, int before)
 {

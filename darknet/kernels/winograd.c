@@ -5,12 +5,9 @@
 
 #include "inference.h"
 #include "pool.h"
+#include "whole_numbers.h"
 
 enum { K = WINOGRAD_PRODUCTS, SIDE = WINOGRAD_SIDE };
-
-static int at_least(int a, int b) { return a > b ? a : b; }
-static int at_most(int a, int b) { return a < b ? a : b; }
-static int ceiling(int a, int b) { return (a + b - 1) / b; }
 
 /* Units of several small images, or bands of a large one, of about `tiles` tiles. */
 static void plan_units(struct winograd_plan *p, int tiles, int shares)
@@ -49,10 +46,9 @@ struct winograd_plan winograd_plan_make(const layer *l)
     return p;
 }
 
-bool winograd_suits(const layer *l, bool backward)
+bool winograd_suits(const layer *l)
 {
     enum { FEWEST_TILES = 32 };
-    (void)backward;
     if (l->size != 3 || l->stride != 1 || l->pad != 1 || l->groups != 1 || l->binary || l->xnor) return false;
     if (vector_ops()->lanes > 8) return false;   /* there direct sums run at three times the speed: not measured */
     int tiles = ceiling(l->h, SIDE) * ceiling(l->w, SIDE) * l->batch;
@@ -114,7 +110,7 @@ static float *filters_make(const layer *l, bool turned)
     size_t size = filters_size(j.outs, j.ins, j.rows);
     bool filled = false;
 
-    j.u = turned ? NULL : inference_weights(l, WEIGHTS_WINOGRAD, size, &filled);
+    j.u = turned ? NULL : inference_weights(l, size, &filled);
     if (!j.u) j.u = pool_buffer(turned ? POOL_WEIGHTS_BACK : POOL_WEIGHTS, size * sizeof *j.u);
     if (filled) return j.u;
     j.tasks = pool_split((size_t)ceiling(j.outs, j.rows), (size_t)j.outs * (size_t)j.ins * 4);

@@ -22,7 +22,7 @@ struct winograd_plan {
 };
 
 /* Whether this layer runs faster so on this machine, forward or backward. */
-bool winograd_suits(const layer *l, bool backward);
+bool winograd_suits(const layer *l);
 struct winograd_plan winograd_plan_make(const layer *l);
 
 /* finish: what to do with each channel's rows of a unit (conv_finish.h) */

@@ -1,12 +1,10 @@
 /* Tiles of Winograd convolutions (winograd_tiles.h). */
 #include "winograd_tiles.h"
+#include "whole_numbers.h"
 
 #include <string.h>
 
 enum { SIDE = WINOGRAD_SIDE };
-
-static int at_most(int a, int b) { return a < b ? a : b; }
-static int ceiling(int a, int b) { return (a + b - 1) / b; }
 
 size_t winograd_vectors(size_t tiles)
 {

@@ -8,10 +8,9 @@
 
 #include "inference.h"
 #include "pool.h"
+#include "whole_numbers.h"
 
 enum { K = WINOGRAD_PRODUCTS, SIDE = WINOGRAD_SIDE };
-
-static int at_most(int a, int b) { return a < b ? a : b; }
 
 /* planes -> out (36, count, stride): count planes from `first` */
 struct planes_job { const struct winograd_plan *p; const struct winograd_grid *g; bool delta; const float *planes; int count, tasks; float *out; };
@@ -151,7 +150,7 @@ void winograd_wide_forward(const layer *l, const struct winograd_plan *p, const 
     struct memory a = memory_get(p);
     size_t plane = (size_t)p->h * (size_t)p->w, whole = K * winograd_pitch((size_t)(p->block * p->c));
     bool filled = false;
-    float *kept = inference_weights(l, WEIGHTS_WINOGRAD, whole * (size_t)((p->n + p->block - 1) / p->block), &filled);
+    float *kept = inference_weights(l, whole * (size_t)((p->n + p->block - 1) / p->block), &filled);
 
     for (int unit = 0; unit < p->units; ++unit) {
         struct winograd_span s = winograd_unit(p, unit);
