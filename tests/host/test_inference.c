@@ -167,7 +167,7 @@ static void weights_are_kept_between_passes_and_dropped_at_the_end(void **state)
     assert_int_equal(inference_bytes(), 0);
     size_t weights = 0;
     for (int i = 0; i < net->n; ++i) {
-        if (net->layers[i].type == CONVOLUTIONAL && winograd_suits(&net->layers[i], false)) weights += (size_t)net->layers[i].nweights * 4 * sizeof(float);
+        if (net->layers[i].type == CONVOLUTIONAL && winograd_suits(&net->layers[i])) weights += (size_t)net->layers[i].nweights * 4 * sizeof(float);
     }
     assert_true(once >= weights);
     assert_true(weights > 0 || vector_ops()->lanes > 8);

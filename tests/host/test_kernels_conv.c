@@ -70,7 +70,7 @@ static layer make(const struct shape *s, int bn)
 struct expected { float *in, *delta, *in_delta, *out, *weights, *biases; size_t ins, outs, nw; };
 
 /* Winograd's transforms round more: 36 sums of up to 10 numbers in front of each product. */
-static double tolerance(const layer *l) { return winograd_suits(l, false) ? 1e-5 : 2e-6; }
+static double tolerance(const layer *l) { return winograd_suits(l) ? 1e-5 : 2e-6; }
 
 static void check_kernels(layer l, const struct expected *e)
 {
