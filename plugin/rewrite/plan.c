@@ -5,7 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-
 static bool is_kept(int unit, const uint8_t *removed)
 {
     return unit < 0 || !removed[unit];
@@ -31,17 +30,6 @@ static enum prune_code check_mask(const struct prune_units *units, const uint8_t
         const struct prune_channel *m = &units->members[unit->first_member];
         return prune_fail(st, "the mask removes layer %d channel %d, which must stay: %s", m->layer, m->channel, unit->protected_because);
     }
-    for (size_t b = 0; b < units->balance_count; b++) {
-        const struct prune_balance *c = &units->balances[b];
-        size_t first = 0;
-        for (size_t p = 0; p < c->parts; p++) {
-            size_t kept = 0;
-            for (size_t j = 0; j < c->part_size; j++) kept += is_kept(c->units[p * c->part_size + j], removed);
-            if (!p) first = kept;
-            if (kept != first)
-                return prune_fail(st, "the mask leaves %zu channels in group 0 and %zu in group %zu of layer %d; groups must lose equally many", first, kept, p, c->layer);
-        }
-    }
     return PRUNE_OK;
 }
 
@@ -56,9 +44,7 @@ static enum prune_code plan_layer(struct prune_layer_plan *p, const struct prune
     free(in);
     if (rc) return rc;
     if (l->out_c > 0 && !p->out_count) return prune_fail(st, "the mask removes every channel of layer %d; keep at least one", layer);
-    bool depthwise = l->groups > 1 && l->groups == l->c;
-    p->groups = depthwise ? (int)p->in_count : l->groups;
-    return PRUNE_OK;
+    return prune_units_groups(units, net, layer, removed, &p->groups, &p->group_id, st);
 }
 
 enum prune_code prune_plan_build(struct prune_plan *plan, const struct prune_net *net, const struct prune_units *units, const uint8_t *removed, struct prune_status *st)

@@ -11,20 +11,21 @@ struct prune_layer_plan {
     int *out_keep; size_t out_count;   /* kept output channels of the layer, ascending, old numbers */
     int *in_keep; size_t in_count;     /* kept input channels (connected after a map: channels, each `in_area` inputs) */
     size_t in_area;
-    int groups;                        /* new groups= of a convolution */
+    int groups, group_id;              /* new groups= of a convolution or route, group_id= of a route */
 };
 struct prune_plan { struct prune_layer_plan *layers; size_t layer_count; };
 
 enum prune_code prune_plan_build(struct prune_plan *plan, const struct prune_net *net, const struct prune_units *units, const uint8_t *removed, struct prune_status *st);
 void prune_plan_free(struct prune_plan *plan);
 
-/* New cfg text (malloc'd). Only filters=, output=, groups= of changed layers change. */
+/* New cfg text (malloc'd). Only filters=, output=, groups=, group_id= of changed layers change. */
 enum prune_code prune_rewrite_cfg(const struct prune_plan *plan, const struct prune_net *net, char **bytes, size_t *size, struct prune_status *st);
 /* The same, into a file. */
 enum prune_code prune_rewrite_cfg_file(const struct prune_plan *plan, const struct prune_net *net, const char *path, struct prune_status *st);
 /* New weights file; header and seen kept. Also slices any file of the same layout (momentum). */
 enum prune_code prune_rewrite_weights(const struct prune_plan *plan, const struct prune_net *net, const struct prune_weights *in, const char *path, struct prune_status *st);
-/* Original shape, every reader's input column of a removed channel set to 0 (always exact). */
+/* Original shape, every reader's input column of a removed channel set to 0: always exact, since whoever reads a removable channel in the end
+ * has such columns (docs/units.md). */
 enum prune_code prune_rewrite_masked(const struct prune_plan *plan, const struct prune_net *net, const struct prune_weights *in, const char *path, struct prune_status *st);
 
 /* The pair on disk: DIR/<base>-pruned.cfg, .weights, .mask.json, and with `masked` DIR/<base>-masked.weights. Reads the written pair back through

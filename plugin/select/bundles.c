@@ -53,44 +53,70 @@ static void push_bundle(struct prune_bundles *b, const int *members, size_t coun
     b->unit_count += count;
 }
 
-/* Pairs by rank: bundle k of a component takes the next units of every cell. `order` is ascending by key. */
+/* Numbers of 0 .. n-1 ordered by key[number] in 0 .. keys-1, stable: those of key k are order[first[k]] .. order[first[k + 1] - 1]. first is zero on entry,
+ * with keys + 2 entries. Numbers with a negative key are left out. */
+static void order_by(const int *key, const int *numbers, size_t n, size_t *first, size_t keys, int *order)
+{
+    for (size_t i = 0; i < n; i++)
+        if (key[numbers[i]] >= 0) first[key[numbers[i]] + 2]++;
+    for (size_t k = 0; k < keys; k++) first[k + 2] += first[k + 1];
+    for (size_t i = 0; i < n; i++)
+        if (key[numbers[i]] >= 0) order[first[key[numbers[i]] + 1]++] = numbers[i];
+}
+
+struct ranks {
+    int *units; size_t *first_unit;      /* [cell]: its units, least important first */
+    int *cells; size_t *first_cell;      /* [component]: its cells */
+    int *all, *group;
+};
+
+static enum prune_code rank(struct ranks *r, const struct prune_cells *cells, const int *order, size_t n, struct prune_status *st)
+{
+    r->units = malloc((n + 1) * sizeof *r->units);
+    r->group = malloc((n + 1) * sizeof *r->group);
+    r->first_unit = calloc(cells->cell_count + 2, sizeof *r->first_unit);
+    r->cells = malloc((cells->cell_count + 1) * sizeof *r->cells);
+    r->all = malloc((cells->cell_count + 1) * sizeof *r->all);
+    r->first_cell = calloc(cells->component_count + 2, sizeof *r->first_cell);
+    if (!r->units || !r->group || !r->first_unit || !r->cells || !r->all || !r->first_cell) return prune_fail_memory(st, n * sizeof *r->units, "bundles");
+    for (size_t c = 0; c < cells->cell_count; c++) r->all[c] = (int)c;
+    order_by(cells->cell_of_unit, order, n, r->first_unit, cells->cell_count, r->units);
+    order_by(cells->component_of_cell, r->all, cells->cell_count, r->first_cell, cells->component_count, r->cells);
+    return PRUNE_OK;
+}
+
+/* Bundle k of a component takes the next units of every cell, as many as its recipe says. */
+static void pair_component(struct prune_bundles *b, const struct prune_cells *cells, const struct ranks *r, size_t component, const double *key)
+{
+    size_t bundles = SIZE_MAX, first = r->first_cell[component], end = r->first_cell[component + 1];
+    for (size_t i = first; i < end; i++) {
+        int c = r->cells[i];
+        size_t can = cells->recipe[c] > 0 ? (r->first_unit[c + 1] - r->first_unit[c]) / (size_t)cells->recipe[c] : 0;
+        if (can < bundles) bundles = can;
+    }
+    for (size_t k = 0; first < end && k < bundles; k++) {
+        size_t n = 0;
+        for (size_t i = first; i < end; i++) {
+            size_t take = (size_t)cells->recipe[r->cells[i]];
+            memcpy(r->group + n, r->units + r->first_unit[r->cells[i]] + k * take, take * sizeof *r->group);
+            n += take;
+        }
+        push_bundle(b, r->group, n, key);
+    }
+}
+
+/* Pairs by rank. `order` is ascending by key. */
 static enum prune_code pair(struct prune_bundles *b, const struct prune_cells *cells, const int *order, size_t n, const double *key, struct prune_status *st)
 {
-    int **of = calloc(cells->cell_count + 1, sizeof *of);    /* [cell]: its units, ascending */
-    size_t *size = calloc(cells->cell_count + 1, sizeof *size);
-    int *room = malloc((n + 1) * sizeof *room), *group = malloc((n + 1) * sizeof *group);
-    enum prune_code rc = of && size && room && group ? PRUNE_OK : prune_fail_memory(st, n * sizeof *room, "bundles");
-    for (size_t i = 0; !rc && i < n; i++)
-        if (cells->cell_of_unit[order[i]] >= 0) size[cells->cell_of_unit[order[i]]]++;
-    int *at = room;
-    for (size_t c = 0; !rc && c < cells->cell_count; c++) {
-        of[c] = at;
-        at += size[c];
-        size[c] = 0;
-    }
-    for (size_t i = 0; !rc && i < n; i++) {
-        int c = cells->cell_of_unit[order[i]];
-        if (c >= 0) of[c][size[c]++] = order[i];
-    }
-    for (size_t k = 0; !rc && k < cells->component_count; k++) {
-        size_t bundles = n;
-        for (size_t c = 0; c < cells->cell_count; c++) {
-            if (cells->component_of_cell[c] != (int)k) continue;
-            size_t can = cells->recipe[c] > 0 ? size[c] / (size_t)cells->recipe[c] : 0;
-            if (can < bundles) bundles = can;
-        }
-        for (size_t i = 0; i < bundles; i++) {
-            size_t g = 0;
-            for (size_t c = 0; c < cells->cell_count; c++)
-                for (int j = 0; cells->component_of_cell[c] == (int)k && j < cells->recipe[c]; j++)
-                    group[g++] = of[c][i * (size_t)cells->recipe[c] + (size_t)j];
-            if (g) push_bundle(b, group, g, key);
-        }
-    }
-    free(of);
-    free(size);
-    free(room);
-    free(group);
+    struct ranks r = { 0 };
+    enum prune_code rc = rank(&r, cells, order, n, st);
+    for (size_t k = 0; !rc && k < cells->component_count; k++) pair_component(b, cells, &r, k, key);
+    free(r.units);
+    free(r.group);
+    free(r.first_unit);
+    free(r.cells);
+    free(r.all);
+    free(r.first_cell);
     return rc;
 }
 

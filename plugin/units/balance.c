@@ -1,29 +1,25 @@
-/* Cells and recipes of balance constraints; see balance.h. A recipe is tried and checked, never assumed: one unit of every cell first,
- * then the cells' sizes divided by their greatest common divisor (all usable units together keep every constraint whenever the parts
- * have equally many of them). */
+/* Balance of groups: cells and recipes, see balance.h, and what is left of groups once units are gone. A recipe is tried and checked,
+ * never assumed: one unit of every cell first, then the cells' sizes divided by their greatest common divisor (all usable units together
+ * keep every constraint whenever the parts have equally many of them). Time and memory are linear in the channels of the constraints. */
 #include "balance.h"
 
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
-struct place { int unit, slot; };        /* the unit stands in this part; slots number the parts of all constraints */
+#include "units_private.h"
 
 struct work {
     const struct prune_units *units;
     const uint8_t *usable;
-    struct place *places; size_t place_count;    /* sorted by unit, then slot */
-    size_t *first;                       /* [unit]: its places are first[u] .. first[u + 1] */
+    size_t place_count;                  /* a place: a unit stands in a part; slots number the parts of all constraints */
+    int *slots_of;                       /* [place]: those of unit u are first[u] .. first[u + 1], ascending */
+    size_t *first;
     size_t *slot0;                       /* [balance]: its first slot */
     int *parent;                         /* [balance]: union-find, constraints that share units */
+    int *component;                      /* [balance]: of the root, or -1 */
     size_t slots;
 };
-
-static int by_unit(const void *a, const void *b)
-{
-    const struct place *x = a, *y = b;
-    if (x->unit != y->unit) return x->unit < y->unit ? -1 : 1;
-    return (x->slot > y->slot) - (x->slot < y->slot);
-}
 
 static int root(int *parent, int i)
 {
@@ -34,55 +30,58 @@ static int root(int *parent, int i)
     return i;
 }
 
-static enum prune_code collect(struct work *w, struct prune_status *st)
+static size_t balance_size(const struct prune_balance *c)
+{
+    return c->parts * c->part_size;
+}
+
+/* Unites constraints that share units, and counts the places of each unit into first[u + 1]. last[u]: a constraint it was seen in. */
+static void join_constraints(struct work *w, int *last)
 {
     const struct prune_units *u = w->units;
-    size_t n = 0;
-    for (size_t b = 0; b < u->balance_count; b++) n += u->balances[b].parts * u->balances[b].part_size;
-    w->places = malloc((n + 1) * sizeof *w->places);
-    w->first = calloc(u->count + 2, sizeof *w->first);
-    w->slot0 = calloc(u->balance_count + 1, sizeof *w->slot0);
-    w->parent = malloc((u->balance_count + 1) * sizeof *w->parent);
-    if (!w->places || !w->first || !w->slot0 || !w->parent) return prune_fail_memory(st, n * sizeof *w->places, "balance constraints");
-    int *last = malloc((u->count + 1) * sizeof *last);       /* [unit]: a constraint it was seen in */
-    if (!last) return prune_fail_memory(st, u->count * sizeof *last, "balance constraints");
     for (size_t i = 0; i < u->count; i++) last[i] = -1;
     for (size_t b = 0; b < u->balance_count; b++) {
         const struct prune_balance *c = &u->balances[b];
         w->slot0[b] = w->slots;
+        w->slots += c->parts;
         w->parent[b] = (int)b;
-        for (size_t i = 0; i < c->parts * c->part_size; i++) {
+        w->component[b] = -1;
+        for (size_t i = 0; i < balance_size(c); i++) {
             int unit = c->units[i];
             if (unit < 0) continue;
-            w->places[w->place_count++] = (struct place){ unit, (int)(w->slots + i / c->part_size) };
             if (last[unit] >= 0) w->parent[root(w->parent, last[unit])] = root(w->parent, (int)b);
             last[unit] = (int)b;
+            w->first[unit + 1]++;
+            w->place_count++;
         }
-        w->slots += c->parts;
     }
     w->slot0[u->balance_count] = w->slots;
-    free(last);
-    qsort(w->places, w->place_count, sizeof *w->places, by_unit);
-    for (size_t i = 0; i < w->place_count; i++) w->first[w->places[i].unit + 1]++;
-    for (size_t i = 0; i <= u->count; i++) w->first[i + 1] += w->first[i];
-    return PRUNE_OK;
 }
 
-static int compare_signatures(const struct work *w, int a, int b)
+static enum prune_code collect(struct work *w, struct prune_status *st)
 {
-    size_t na = w->first[a + 1] - w->first[a], nb = w->first[b + 1] - w->first[b];
-    if (na != nb) return na < nb ? -1 : 1;
-    for (size_t i = 0; i < na; i++) {
-        int sa = w->places[w->first[a] + i].slot, sb = w->places[w->first[b] + i].slot;
-        if (sa != sb) return sa < sb ? -1 : 1;
+    const struct prune_units *u = w->units;
+    w->first = calloc(u->count + 2, sizeof *w->first);
+    w->slot0 = calloc(u->balance_count + 1, sizeof *w->slot0);
+    w->parent = malloc((u->balance_count + 1) * sizeof *w->parent);
+    w->component = malloc((u->balance_count + 1) * sizeof *w->component);
+    int *last = malloc((u->count + 1) * sizeof *last);
+    size_t *fill = malloc((u->count + 1) * sizeof *fill);
+    bool room = w->first && w->slot0 && w->parent && w->component && last && fill;
+    if (room) {
+        join_constraints(w, last);
+        for (size_t i = 0; i <= u->count; i++) w->first[i + 1] += w->first[i];
+        memcpy(fill, w->first, u->count * sizeof *fill);
+        w->slots_of = malloc((w->place_count + 1) * sizeof *w->slots_of);
     }
-    return 0;
-}
-
-static int by_signature(const void *a, const void *b, void *arg)
-{
-    int x = *(const int *)a, y = *(const int *)b, c = compare_signatures(arg, x, y);
-    return c ? c : (x > y) - (x < y);
+    for (size_t b = 0; w->slots_of && b < u->balance_count; b++)
+        for (size_t i = 0; i < balance_size(&u->balances[b]); i++) {
+            int unit = u->balances[b].units[i];
+            if (unit >= 0) w->slots_of[fill[unit]++] = (int)(w->slot0[b] + i / u->balances[b].part_size);
+        }
+    free(last);
+    free(fill);
+    return w->slots_of ? PRUNE_OK : prune_fail_memory(st, u->count * sizeof *last, "balance constraints");
 }
 
 static int balance_of_slot(const struct work *w, int slot)
@@ -96,34 +95,52 @@ static int balance_of_slot(const struct work *w, int slot)
     return (int)lo;
 }
 
-/* Numbers cells and components; sample[c] is a unit of cell c. */
+/* Splits the units slot by slot: those of one class that stand in the slot become a class of their own. A unit that stands in a slot twice
+ * is split off twice. What is one class in the end stands in the same slots equally often. */
+static void refine(const struct work *w, int *class, int *stamp, int *target)
+{
+    const struct prune_units *u = w->units;
+    int classes = 1;
+    memset(class, 0, u->count * sizeof *class);
+    for (size_t i = 0; i <= w->place_count; i++) stamp[i] = -1;
+    for (size_t b = 0; b < u->balance_count; b++)
+        for (size_t i = 0; i < balance_size(&u->balances[b]); i++) {
+            int unit = u->balances[b].units[i], slot = (int)(w->slot0[b] + i / u->balances[b].part_size);
+            if (unit < 0) continue;
+            int old = class[unit];
+            if (stamp[old] != slot) target[old] = classes++;
+            stamp[old] = slot;
+            class[unit] = target[old];
+        }
+}
+
+/* Numbers cells (by their first unit) and components; sample[c] is a unit of cell c. */
 static enum prune_code number_cells(struct work *w, struct prune_cells *cells, int **sample, struct prune_status *st)
 {
-    size_t n = 0, count = w->units->count;
-    int *order = malloc((count + 1) * sizeof *order), *component = malloc((w->units->balance_count + 1) * sizeof *component);
+    size_t count = w->units->count;
+    int *class = malloc((count + 1) * sizeof *class), *stamp = malloc((w->place_count + 2) * sizeof *stamp), *target = malloc((w->place_count + 2) * sizeof *target);
     cells->component_of_cell = malloc((count + 1) * sizeof *cells->component_of_cell);
     *sample = malloc((count + 1) * sizeof **sample);
-    if (!order || !component || !cells->component_of_cell || !*sample) {
-        free(order);
-        free(component);
-        return prune_fail_memory(st, count * sizeof *order, "balance constraints");
+    bool room = class && stamp && target && cells->component_of_cell && *sample;
+    if (room) {
+        refine(w, class, stamp, target);
+        for (size_t i = 0; i <= w->place_count; i++) stamp[i] = -1;      /* from here on: [class] -> cell */
     }
-    for (size_t b = 0; b < w->units->balance_count; b++) component[b] = -1;
-    for (size_t u = 0; u < count; u++)
-        if (w->first[u + 1] > w->first[u]) order[n++] = (int)u;
-    qsort_r(order, n, sizeof *order, by_signature, w);
-    for (size_t i = 0; i < n; i++) {
-        if (!i || compare_signatures(w, order[i - 1], order[i])) {
-            int b = root(w->parent, balance_of_slot(w, w->places[w->first[order[i]]].slot));
-            if (component[b] < 0) component[b] = (int)cells->component_count++;
-            cells->component_of_cell[cells->cell_count] = component[b];
-            (*sample)[cells->cell_count++] = order[i];
+    for (size_t u = 0; room && u < count; u++) {
+        if (w->first[u + 1] == w->first[u]) continue;
+        if (stamp[class[u]] < 0) {
+            int *component = &w->component[root(w->parent, balance_of_slot(w, w->slots_of[w->first[u]]))];
+            if (*component < 0) *component = (int)cells->component_count++;
+            cells->component_of_cell[cells->cell_count] = *component;
+            (*sample)[cells->cell_count] = (int)u;
+            stamp[class[u]] = (int)cells->cell_count++;
         }
-        cells->cell_of_unit[order[i]] = (int)cells->cell_count - 1;
+        cells->cell_of_unit[u] = stamp[class[u]];
     }
-    free(order);
-    free(component);
-    return PRUNE_OK;
+    free(class);
+    free(stamp);
+    free(target);
+    return room ? PRUNE_OK : prune_fail_memory(st, (count + w->place_count) * sizeof *class, "balance constraints");
 }
 
 /* ok[k] = the recipe takes equally many from every part of every constraint of component k. */
@@ -132,13 +149,12 @@ static void check_recipe(const struct work *w, const struct prune_cells *cells, 
     memset(taken, 0, w->slots * sizeof *taken);
     memset(ok, 1, cells->component_count);
     for (size_t c = 0; c < cells->cell_count; c++)
-        for (size_t i = w->first[sample[c]]; i < w->first[sample[c] + 1]; i++) taken[w->places[i].slot] += (size_t)recipe[c];
-    for (size_t c = 0; c < cells->cell_count; c++)
-        for (size_t i = w->first[sample[c]]; i < w->first[sample[c] + 1]; i++) {
-            int b = balance_of_slot(w, w->places[i].slot);
-            for (size_t s = w->slot0[b]; s < w->slot0[b + 1]; s++)
-                if (taken[s] != taken[w->places[i].slot]) ok[cells->component_of_cell[c]] = 0;
-        }
+        for (size_t i = w->first[sample[c]]; i < w->first[sample[c] + 1]; i++) taken[w->slots_of[i]] += (size_t)recipe[c];
+    for (size_t b = 0; b < w->units->balance_count; b++) {
+        int component = w->component[root(w->parent, (int)b)];
+        for (size_t s = w->slot0[b]; component >= 0 && s < w->slot0[b + 1]; s++)
+            if (taken[s] != taken[w->slot0[b]]) ok[component] = 0;
+    }
 }
 
 static int divisor(int a, int b)
@@ -212,10 +228,11 @@ enum prune_code prune_cells_build(struct prune_cells *cells, const struct prune_
     for (size_t u = 0; !rc && u < units->count; u++) cells->cell_of_unit[u] = -1;
     if (!rc) rc = number_cells(&w, cells, &sample, st);
     if (!rc) rc = find_recipes(&w, cells, sample, st);
-    free(w.places);
+    free(w.slots_of);
     free(w.first);
     free(w.slot0);
     free(w.parent);
+    free(w.component);
     free(sample);
     if (rc) prune_cells_free(cells);
     return rc;
@@ -227,4 +244,47 @@ void prune_cells_free(struct prune_cells *cells)
     free(cells->component_of_cell);
     free(cells->recipe);
     memset(cells, 0, sizeof *cells);
+}
+
+static size_t kept_in_part(const struct prune_balance *c, size_t part, const uint8_t *removed)
+{
+    size_t kept = 0;
+    for (size_t j = part * c->part_size; j < (part + 1) * c->part_size; j++) kept += c->units[j] < 0 || !removed[c->units[j]];
+    return kept;
+}
+
+static enum prune_code fail_unequal(const struct prune_layer *l, const struct prune_balance *c, size_t a, size_t b, const uint8_t *removed, struct prune_status *st)
+{
+    return prune_fail(st, "the mask leaves %zu channels in group %zu and %zu in group %zu of layer %d; groups must lose equally many, or go whole with %s",
+                      kept_in_part(c, a, removed), a, kept_in_part(c, b, removed), b, l->index,
+                      l->kind == PRUNE_ROUTE ? "that slice of every source" : "all their inputs and filters");
+}
+
+enum prune_code prune_units_groups(const struct prune_units *units, const struct prune_net *net, int layer, const uint8_t *removed, int *groups, int *group_id,
+                                   struct prune_status *st)
+{
+    const struct prune_units_private *own = units->owned;
+    const struct prune_layer *l = &net->layers[layer];
+    const struct prune_balance *first = units->balances + own->first_balance[layer], *end = units->balances + own->first_balance[layer + 1];
+    int left = 0, id = l->group_id;
+    size_t n = 0, area, example = SIZE_MAX;
+    for (size_t p = 0; first < end && p < first->parts; p++) {
+        bool gone = true;
+        for (const struct prune_balance *c = first; c < end; c++) gone &= !kept_in_part(c, p, removed);
+        if (gone) {
+            id -= (int)p < l->group_id;
+            continue;
+        }
+        left++;
+        if (example == SIZE_MAX) example = p;
+        for (const struct prune_balance *c = first; c < end; c++)
+            if (kept_in_part(c, p, removed) != kept_in_part(c, example, removed)) return fail_unequal(l, c, example, p, removed, st);
+    }
+    if (prune_is_depthwise(l)) {
+        const int *in = prune_units_read(units, net, layer, &n, &area);
+        for (size_t i = 0; i < n; i++) left += in[i] < 0 || !removed[in[i]];
+    }
+    *groups = first < end || n ? left : l->groups;
+    *group_id = id;
+    return PRUNE_OK;
 }

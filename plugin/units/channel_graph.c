@@ -38,17 +38,28 @@ static void protect(struct prune_graph *g, const int *elements, size_t count, co
     }
 }
 
-/* Keeps the text as long as the graph; NULL text = out of memory. */
-static const char *keep_text(struct prune_graph *g, char *text)
+/* The array with room for one more item: it doubles where it is full, at 0, 1, 2, 4, 8, ... NULL: out of memory, the array is as it was. */
+static void *with_room(void *items, size_t count, size_t item)
 {
-    char **grown = text ? realloc(g->texts, (g->text_count + 1) * sizeof *grown) : NULL;
+    return count & (count - 1) ? items : realloc(items, (count ? 2 * count : 1) * item);
+}
+
+const char *prune_keep_text(char ***texts, size_t *count, char *text)
+{
+    char **grown = text ? with_room(*texts, *count, sizeof *grown) : NULL;
     if (!grown) {
         free(text);
         return NULL;
     }
-    g->texts = grown;
-    g->texts[g->text_count++] = text;
+    *texts = grown;
+    grown[(*count)++] = text;
     return text;
+}
+
+/* Keeps the text as long as the graph; NULL text = out of memory. */
+static const char *keep_text(struct prune_graph *g, char *text)
+{
+    return prune_keep_text(&g->texts, &g->text_count, text);
 }
 
 const int *prune_graph_source(const struct prune_graph *g, const struct prune_layer *l, size_t k, size_t *count, size_t *area)
@@ -89,7 +100,7 @@ static enum prune_code new_elements(struct prune_graph *g, const struct prune_la
 
 static enum prune_code add_tie(struct prune_graph *g, int a, int b, size_t channels, int at, const char *reason, struct prune_status *st)
 {
-    struct prune_tie *grown = realloc(g->ties, (g->tie_count + 1) * sizeof *grown);
+    struct prune_tie *grown = with_room(g->ties, g->tie_count, sizeof *grown);
     if (!grown) return prune_fail_memory(st, (g->tie_count + 1) * sizeof *grown, "ties");
     g->ties = grown;
     g->ties[g->tie_count++] = (struct prune_tie){ a, b, (int)channels, at, reason };
@@ -98,7 +109,7 @@ static enum prune_code add_tie(struct prune_graph *g, int a, int b, size_t chann
 
 static enum prune_code add_balance(struct prune_graph *g, const struct prune_layer *l, const int *elements, size_t count, struct prune_status *st)
 {
-    struct prune_balance *grown = realloc(g->balances, (g->balance_count + 1) * sizeof *grown);
+    struct prune_balance *grown = with_room(g->balances, g->balance_count, sizeof *grown);
     if (!grown) return prune_fail_memory(st, (g->balance_count + 1) * sizeof *grown, "balance constraints");
     g->balances = grown;
     size_t parts = (size_t)l->groups;
@@ -136,24 +147,44 @@ static enum prune_code walk_depthwise(struct prune_graph *g, const struct prune_
     return add_tie(g, l->index, l->sources[0], (size_t)l->c, l->index, "depthwise convolution", st);
 }
 
-/* Convolution, deconvolution, local, connected. */
+/* Both convolutions use the values of one: input j and filter j go from both or from none. */
+static enum prune_code walk_share(struct prune_graph *g, const struct prune_layer *l, const int *in, size_t n, struct prune_status *st)
+{
+    const struct prune_layer *owner = &g->net->layers[l->share];
+    size_t m, area;
+    const int *theirs = prune_graph_source(g, owner, 0, &m, &area);
+    if (n != m) {
+        const char *why = keep_text(g, prune_format("read by layers %d and %d, which share values and see maps of different shape", l->share, l->index));
+        if (!why) return prune_fail_memory(st, 64, "reason of a protection");
+        protect(g, in, n, why);
+        protect(g, theirs, m, why);
+    }
+    for (size_t i = 0; n == m && i < n; i++) unite(g, theirs[i], in[i]);
+    for (int i = 0; i < l->out_c; i++) unite(g, g->out[l->share][i], g->out[l->index][i]);
+    enum prune_code rc = add_tie(g, l->index, l->share, (size_t)l->out_c, l->index, "shared values", st);
+    if (!rc && n == m && l->sources[0] != owner->sources[0]) rc = add_tie(g, l->sources[0], owner->sources[0], n, l->index, "inputs of shared values", st);
+    return rc;
+}
+
+/* Convolution, deconvolution, local, connected; implicit, which reads nothing. */
 static enum prune_code walk_produce(struct prune_graph *g, const struct prune_layer *l, struct prune_status *st)
 {
+    enum prune_code rc = new_elements(g, l, NULL, st);
+    if (rc || !l->source_count) return rc;
     size_t n, area;
     const int *in = prune_graph_source(g, l, 0, &n, &area);
-    enum prune_code rc = new_elements(g, l, NULL, st);
-    if (rc) return rc;
     if (l->kind != PRUNE_CONNECTED && n != (size_t)l->c) {
         const char *why = keep_text(g, prune_format("read by layer %d, which sees the map in another shape", l->index));
         if (!why) return prune_fail_memory(st, 64, "reason of a protection");
         protect(g, in, n, why);
     }
-    if (l->groups > 1 && l->groups == l->c) {
+    if (prune_is_depthwise(l)) {
         rc = walk_depthwise(g, l, in, st);
     } else if (l->groups > 1) {
         rc = add_balance(g, l, in, n, st);
         if (!rc) rc = add_balance(g, l, g->out[l->index], (size_t)l->out_c, st);
     }
+    if (!rc && l->share >= 0) rc = walk_share(g, l, in, n, st);
     if (!rc && (l->dontload || l->dontsave || l->dontloadscales || l->numload)) {
         const char *why = keep_text(g, prune_format("layer %d does not keep all its values in the weights file (dontload, dontsave, dontloadscales or numload)", l->index));
         if (!why) return prune_fail_memory(st, 64, "reason of a protection");
@@ -172,6 +203,7 @@ static enum prune_code walk_pass(struct prune_graph *g, const struct prune_layer
 {
     size_t n, area, out = (size_t)l->out_c;
     const int *in = prune_graph_source(g, l, 0, &n, &area);
+    if (l->maxpool_depth) return fix_layer(g, l, keep_text(g, prune_format("read across channels by the maxpool at layer %d (maxpool_depth)", l->index)), st);
     if (!n || (out != n && out != n * area))
         return fix_layer(g, l, keep_text(g, prune_format("read by layer %d, whose output channels are not its input channels", l->index)), st);
     enum prune_code rc = new_vector(g, l, st);
@@ -180,24 +212,38 @@ static enum prune_code walk_pass(struct prune_graph *g, const struct prune_layer
     return PRUNE_OK;
 }
 
+/* Whole sources, or of each source slice group_id of `groups` equal ones; the slices of a source then lose equally many channels. */
 static enum prune_code walk_concat(struct prune_graph *g, const struct prune_layer *l, struct prune_status *st)
 {
-    size_t sum = 0, n, area;
+    size_t sum = 0, n, area, groups = (size_t)l->groups;
+    bool even = true;
     for (size_t k = 0; k < l->source_count; k++) {
         prune_graph_source(g, l, k, &n, &area);
-        sum += n;
+        sum += n / groups;
+        even &= n % groups == 0;
     }
-    if (sum != (size_t)l->out_c)
+    if (!even || sum != (size_t)l->out_c)
         return fix_layer(g, l, keep_text(g, prune_format("read by the route at layer %d, which joins maps of different size", l->index)), st);
     enum prune_code rc = new_vector(g, l, st);
-    if (rc) return rc;
     int *out = g->out[l->index];
-    for (size_t k = 0; k < l->source_count; k++) {
+    for (size_t k = 0; !rc && k < l->source_count; k++) {
         const int *in = prune_graph_source(g, l, k, &n, &area);
-        memcpy(out, in, n * sizeof *out);
-        out += n;
+        memcpy(out, in + n / groups * (size_t)l->group_id, n / groups * sizeof *out);
+        out += n / groups;
+        if (groups > 1) rc = add_balance(g, l, in, n, st);
     }
-    return PRUNE_OK;
+    return rc;
+}
+
+/* pjreddie's Darknet adds maps of other width or height channel by channel; the others add them as flat vectors. */
+static bool adds_flat(const struct prune_graph *g, const struct prune_layer *l)
+{
+    bool flat = false;
+    for (size_t k = 1; k < l->source_count; k++) {
+        const struct prune_layer *from = &g->net->layers[l->sources[k]];
+        flat |= from->out_w != l->out_w || from->out_h != l->out_h;
+    }
+    return flat && !(g->net->dialects & PRUNE_PJREDDIE);
 }
 
 /* The output has the shape of the layer before; the host adds the first min(c1, c2) channels, at any ratio of map sizes. */
@@ -205,6 +251,8 @@ static enum prune_code walk_add(struct prune_graph *g, const struct prune_layer 
 {
     size_t n, m, area;
     const int *in = prune_graph_source(g, l, 0, &n, &area);
+    if (adds_flat(g, l))
+        return fix_layer(g, l, keep_text(g, prune_format("read by the shortcut at layer %d, which adds maps of different size as flat vectors", l->index)), st);
     enum prune_code rc = new_vector(g, l, st);
     if (rc) return rc;
     if (n != (size_t)l->out_c) return prune_fail(st, "layer %d: shortcut of %d channels follows a layer of %zu", l->index, l->out_c, n);
@@ -217,6 +265,39 @@ static enum prune_code walk_add(struct prune_graph *g, const struct prune_layer 
         if (rc) return rc;
     }
     return PRUNE_OK;
+}
+
+/* Sources {previous, from}; the output has the shape of `from`. With scale_wh the previous layer is one map for all channels. */
+static enum prune_code walk_multiply(struct prune_graph *g, const struct prune_layer *l, struct prune_status *st)
+{
+    size_t n, m, area;
+    const char *name = prune_kind_info(l->kind)->name;
+    const int *factor = prune_graph_source(g, l, 0, &n, &area), *from = prune_graph_source(g, l, 1, &m, &area);
+    if (m != (size_t)l->out_c || n != (l->scale_wh ? 1 : m))
+        return fix_layer(g, l, keep_text(g, prune_format("read by the %s at layer %d, whose two maps do not match", name, l->index)), st);
+    enum prune_code rc = new_vector(g, l, st);
+    if (rc) return rc;
+    memcpy(g->out[l->index], from, m * sizeof *from);
+    if (l->scale_wh) {
+        const char *why = keep_text(g, prune_format("the one map that the %s at layer %d applies to every channel", name, l->index));
+        if (!why) return prune_fail_memory(st, 64, "reason of a protection");
+        protect(g, factor, n, why);
+        return PRUNE_OK;
+    }
+    for (size_t i = 0; i < m; i++) unite(g, factor[i], from[i]);
+    return add_tie(g, l->sources[0], l->sources[1], m, l->index, name, st);
+}
+
+/* Output channel i is a sample of input channel i mod c; which sample it is depends on i / c alone, so that any channel may go. */
+static enum prune_code walk_repeat(struct prune_graph *g, const struct prune_layer *l, struct prune_status *st)
+{
+    size_t n, area, out = (size_t)l->out_c;
+    const int *in = prune_graph_source(g, l, 0, &n, &area);
+    if (n != (size_t)l->c || out % n)
+        return fix_layer(g, l, keep_text(g, prune_format("read by layer %d, which sees the map in another shape", l->index)), st);
+    enum prune_code rc = new_vector(g, l, st);
+    for (size_t i = 0; !rc && i < out; i++) g->out[l->index][i] = in[i % n];
+    return rc;
 }
 
 /* Darknet's reorg reads its input, c channels of w x h, as c/s^2 channels of (w s) x (h s). Output block k (s^2 channels, as the w x h
@@ -245,28 +326,46 @@ static enum prune_code walk_reorg(struct prune_graph *g, const struct prune_laye
     return add_tie(g, l->sources[0], l->sources[0], n, l->index, "reorg moves blocks of stride^2 channels", st);
 }
 
+bool prune_is_depthwise(const struct prune_layer *l)
+{
+    return l->kind == PRUNE_CONVOLUTIONAL && l->groups > 1 && l->groups == l->c;
+}
+
+/* Pooling, blurring, sampling and products keep a zero; what follows them is the activation's business. */
 bool prune_keeps_zero(const struct prune_layer *l)
 {
     if (l->kind == PRUNE_BATCHNORM || l->kind == PRUNE_LOGISTIC || l->kind == PRUNE_CROP) return false; /* crop shifts pixels to -1..1 */
     return prune_activation_info(l->activation)->keeps_zero;
 }
 
-static enum prune_code walk_layer(struct prune_graph *g, const struct prune_layer *l, struct prune_status *st)
+static enum prune_code walk_by_rule(struct prune_graph *g, const struct prune_layer *l, struct prune_status *st)
 {
-    for (size_t k = 0; k < l->source_count; k++)
-        if (l->sources[k] >= 0) g->read[l->sources[k]] = true;
     switch (prune_kind_info(l->kind)->rule) {
     case PRUNE_CH_PRODUCE: return walk_produce(g, l, st);
     case PRUNE_CH_PASS: return walk_pass(g, l, st);
     case PRUNE_CH_CONCAT: return walk_concat(g, l, st);
     case PRUNE_CH_ADD: return walk_add(g, l, st);
+    case PRUNE_CH_MULTIPLY: return walk_multiply(g, l, st);
     case PRUNE_CH_REORG: return walk_reorg(g, l, st);
+    case PRUNE_CH_REPEAT: return walk_repeat(g, l, st);
     case PRUNE_CH_FIXED: return walk_fixed(g, l, st);
-    case PRUNE_CH_MULTIPLY:
-    case PRUNE_CH_REPEAT:
     case PRUNE_CH_NONE: break;
     }
     return prune_fail(st, "layer %d: kind '%s' has no rule for channels", l->index, prune_kind_info(l->kind)->name);
+}
+
+/* An activation that normalizes over channels sees every one of them, and a zero too: its sum has a different value without it. */
+static enum prune_code walk_layer(struct prune_graph *g, const struct prune_layer *l, struct prune_status *st)
+{
+    const struct prune_activation_info *activation = prune_activation_info(l->activation);
+    for (size_t k = 0; k < l->source_count; k++)
+        if (l->sources[k] >= 0) g->read[l->sources[k]] = true;
+    enum prune_code rc = walk_by_rule(g, l, st);
+    if (rc || !activation->mixes_channels) return rc;
+    const char *why = keep_text(g, prune_format("mixed across channels by activation=%s (layer %d)", activation->name, l->index));
+    if (!why) return prune_fail_memory(st, 64, "reason of a protection");
+    protect(g, g->out[l->index], g->out_count[l->index], why);
+    return PRUNE_OK;
 }
 
 static enum prune_code allocate(struct prune_graph *g, struct prune_status *st)

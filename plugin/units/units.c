@@ -14,19 +14,6 @@ static struct prune_units_private *own(const struct prune_units *units)
     return units->owned;
 }
 
-static const char *keep_text(struct prune_units *units, char *text)
-{
-    struct prune_units_private *p = own(units);
-    char **grown = text ? realloc(p->texts, (p->text_count + 1) * sizeof *grown) : NULL;
-    if (!grown) {
-        free(text);
-        return NULL;
-    }
-    p->texts = grown;
-    p->texts[p->text_count++] = text;
-    return text;
-}
-
 /* Numbers the classes by their first member; number[root] = unit or -1. */
 static enum prune_code number_classes(struct prune_units *units, struct prune_graph *g, int *number, struct prune_status *st)
 {
@@ -87,6 +74,10 @@ static enum prune_code fill_channels(struct prune_units *units, struct prune_gra
     g->ties = NULL;
     g->texts = NULL;
     g->balance_count = g->tie_count = g->text_count = 0;
+    p->first_balance = calloc(units->layer_count + 2, sizeof *p->first_balance);
+    if (!p->first_balance) return prune_fail_memory(st, units->layer_count * sizeof *p->first_balance, "balance constraints");
+    for (size_t b = 0; b < units->balance_count; b++) p->first_balance[units->balances[b].layer + 1]++;
+    for (size_t l = 0; l < units->layer_count; l++) p->first_balance[l + 1] += p->first_balance[l];
     return PRUNE_OK;
 }
 
@@ -103,7 +94,7 @@ static const char *unpaired_text(struct prune_units *units, const struct prune_c
         snprintf(one, sizeof one, "%s%d", *list ? ", " : "", c->layer);
         if (strlen(list) + strlen(one) < sizeof list && (b == 0 || units->balances[b - 1].layer != c->layer || !*list)) strcat(list, one);
     }
-    return keep_text(units, prune_format("balanced parts of layer%s %s cannot be paired", strchr(list, ',') ? "s" : "", list));
+    return prune_keep_text(&own(units)->texts, &own(units)->text_count, prune_format("balanced parts of layer%s %s cannot be paired", strchr(list, ',') ? "s" : "", list));
 }
 
 /* Units whose constraints no set of removals keeps are protected. */
@@ -162,7 +153,8 @@ void prune_units_free(struct prune_units *units)
     if (p) {
         free(p->texts);
         free(p->input);
-        free(p->costs);
+        free(p->first_balance);
+        free(p->rows);
         free(p->touches);
         free(p->first_touch);
     }
@@ -221,30 +213,38 @@ enum prune_code prune_units_protect(struct prune_units *units, const struct prun
 const int *prune_units_read(const struct prune_units *units, const struct prune_net *net, int layer, size_t *count, size_t *area)
 {
     const struct prune_layer *l = &net->layers[layer];
-    int s = l->source_count ? l->sources[0] : -1;
+    *count = 0;
+    *area = 1;
+    if (!l->source_count) return NULL;
+    int s = l->sources[0];
     *count = s < 0 ? own(units)->input_count : (size_t)net->layers[s].out_c;
     size_t flat = (size_t)(s < 0 ? net->inputs : net->layers[s].outputs);
-    *area = *count && l->kind == PRUNE_CONNECTED ? flat / *count : 1;
+    if (*count && l->kind == PRUNE_CONNECTED) *area = flat / *count;
     return s < 0 ? own(units)->input : units->of_channel[s];
+}
+
+/* Units of a route's sources, or of their slices. */
+static void read_slices(const struct prune_units *units, const struct prune_net *net, const struct prune_layer *l, int *to)
+{
+    for (size_t k = 0; k < l->source_count; k++) {
+        const struct prune_layer *s = &net->layers[l->sources[k]];
+        size_t slice = (size_t)s->out_c / (size_t)l->groups;
+        memcpy(to, units->of_channel[s->index] + slice * (size_t)l->group_id, slice * sizeof *to);
+        to += slice;
+    }
 }
 
 enum prune_code prune_units_of_input(const struct prune_units *units, const struct prune_net *net, int layer, int **out, size_t *count, size_t *area, struct prune_status *st)
 {
     const struct prune_layer *l = &net->layers[layer];
-    size_t total = 0, n = 0, a = 1;
-    const int *first = prune_units_read(units, net, layer, &n, &a);
+    size_t total = 0, a = 1;
     bool concat = prune_kind_info(l->kind)->rule == PRUNE_CH_CONCAT;
-    for (size_t k = 0; concat && k < l->source_count; k++) total += (size_t)net->layers[l->sources[k]].out_c;
-    if (!concat) total = n;
+    const int *first = concat ? NULL : prune_units_read(units, net, layer, &total, &a);
+    for (size_t k = 0; concat && k < l->source_count; k++) total += (size_t)net->layers[l->sources[k]].out_c / (size_t)l->groups;
     int *v = malloc((total + 1) * sizeof *v);
     if (!v) return prune_fail_memory(st, total * sizeof *v, "units of an input");
-    if (!concat) memcpy(v, first, n * sizeof *v);
-    size_t at = 0;
-    for (size_t k = 0; concat && k < l->source_count; k++) {
-        const struct prune_layer *s = &net->layers[l->sources[k]];
-        memcpy(v + at, units->of_channel[s->index], (size_t)s->out_c * sizeof *v);
-        at += (size_t)s->out_c;
-    }
+    if (concat) read_slices(units, net, l, v);
+    else if (total) memcpy(v, first, total * sizeof *v);
     *out = v;
     *count = total;
     *area = a;

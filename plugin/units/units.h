@@ -2,9 +2,10 @@
  * In: a checked net. Out: for every layer output channel its unit, the members and gate sites of each unit, why a unit is
  * protected, which layers are tied and why, and the balance constraints of grouped convolutions.
  * Rules: convolution and connected produce; pooling, upsample, dropout, crop, activation, batchnorm pass; route concatenates;
- * shortcut unites the first min(c1, c2) channels; a depthwise convolution (groups == c) unites group i with input i; grouped
- * convolutions demand that all parts lose equally many; reorg moves blocks of stride^2 channels; whatever a head, a loss, an LRN, a
- * recurrent layer or the network input fixes is protected. */
+ * shortcut unites the first min(c, c_k) channels; a product unites channel i of both factors; a depthwise convolution (groups == c) unites
+ * group i with input i; grouped convolutions and routes demand that all parts lose equally many; convolutions that share values share
+ * their channels' fate; reorg moves blocks of stride^2 channels; whatever a head, a loss, a normalization over channels, a recurrent layer
+ * or the network input fixes is protected. */
 #ifndef PRUNE_UNITS_UNITS_H
 #define PRUNE_UNITS_UNITS_H
 
@@ -20,7 +21,8 @@ struct prune_unit {
     const char *protected_because;                /* NULL = may be removed; else static or owned text for the user */
 };
 
-/* All parts must lose equally many units: units[p * part_size + j] is the j-th unit of part p. */
+/* All parts must lose equally many units, or go whole (prune_units_groups): units[p * part_size + j] is the j-th unit of part p. A grouped
+ * convolution has two, its inputs and its filters; a grouped route one for each source. Ordered by layer. */
 struct prune_balance { int layer; size_t parts, part_size; int *units; };
 
 /* Layers whose channels are united, for inspect: "layer 7 with layer 4: 16 of 32 channels, shortcut at layer 10". */
@@ -43,8 +45,17 @@ void prune_units_free(struct prune_units *units);
 enum prune_code prune_units_protect(struct prune_units *units, const struct prune_net *net, const char *ranges, struct prune_status *st);
 
 /* Units of the output channels that layer reads, in input order: *out is malloc'd, *count = net layer's c (or inputs / map area for
- * connected after a map: one entry per channel, `area` = inputs per channel). -1 = network input. */
+ * connected after a map: one entry per channel, `area` = inputs per channel). Of a shortcut or product: those of its first source.
+ * -1 = network input. */
 enum prune_code prune_units_of_input(const struct prune_units *units, const struct prune_net *net, int layer, int **out, size_t *count, size_t *area, struct prune_status *st);
+
+/* A convolution whose filters i m ... i m + m - 1 read input i alone (groups == c): it follows its input instead of being balanced. */
+bool prune_is_depthwise(const struct prune_layer *l);
+
+/* The groups of a layer (and the slice a route reads) once units are removed. Parts lose equally many channels, or go whole: group p of a
+ * convolution with all its inputs and filters, slice p of a route in every source. Anything else is refused, naming two parts. */
+enum prune_code prune_units_groups(const struct prune_units *units, const struct prune_net *net, int layer, const uint8_t *removed, int *groups, int *group_id,
+                                   struct prune_status *st);
 
 /* Cost of the net with some units removed. removed[u] != 0: gone. Exact for the rewritten shape. */
 struct prune_cost { uint64_t macs, parameters; size_t units, channels; };
