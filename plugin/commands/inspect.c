@@ -133,9 +133,10 @@ static void print_ties(const struct prune_project *p)
         else if (t->layer_a == t->layer_b) printf("  layer %d: %d channels, %s (layer %d)\n", t->layer_a, t->channels, t->reason, t->at_layer);
         else printf("  layer %d with layer %d: %d of %d channels, %s at layer %d\n", t->layer_a, t->layer_b, t->channels, p->net.layers[t->layer_a].out_c, t->reason, t->at_layer);
     }
-    if (u->balance_count) printf("\nbalanced groups (every part loses equally many)\n");
+    if (u->balance_count) printf("\nbalanced groups (every part loses equally many, or goes whole)\n");
     for (size_t i = 0; i < u->balance_count; i++)
-        printf("  layer %d, %s: %zu parts of %zu\n", u->balances[i].layer, i + 1 < u->balance_count && u->balances[i + 1].layer == u->balances[i].layer ? "inputs" : "filters",
+        printf("  layer %d, %s: %zu parts of %zu\n", u->balances[i].layer,
+               p->net.layers[u->balances[i].layer].kind == PRUNE_ROUTE ? "slices" : i + 1 < u->balance_count && u->balances[i + 1].layer == u->balances[i].layer ? "inputs" : "filters",
                u->balances[i].parts, u->balances[i].part_size);
 }
 

@@ -16,8 +16,14 @@ static struct prune_axes describe(const struct prune_weights_tensor *t, const st
     size_t n = (size_t)l->out_c, kernel = (size_t)l->size * (size_t)l->size;
     const uint8_t *out = masked ? NULL : f->out;
     enum prune_channel_rule rule = prune_kind_info(l->kind)->rule;
+    if (l->kind == PRUNE_SHORTCUT && l->weights_type == PRUNE_WEIGHTS_PER_CHANNEL) {     /* (addends, c) */
+        x.a = t->count / n;
+        x.b = n;
+        x.keep_b = out;
+        return x;
+    }
     if (rule != PRUNE_CH_PRODUCE && l->kind != PRUNE_BATCHNORM) return x;
-    if (t->role != PRUNE_WEIGHTS) {
+    if (t->role != PRUNE_WEIGHTS || l->kind == PRUNE_IMPLICIT) {
         x.a = n;
         x.inner = t->count / n;
         x.keep_a = out;
@@ -26,8 +32,8 @@ static struct prune_axes describe(const struct prune_weights_tensor *t, const st
     x.inner = l->kind == PRUNE_CONNECTED ? p->in_area : kernel;
     if (l->kind == PRUNE_LOCAL) x.outer = (size_t)l->out_w * (size_t)l->out_h;
     bool out_last = l->kind == PRUNE_DECONVOLUTIONAL || (l->kind == PRUNE_CONNECTED && transposed) || (l->kind == PRUNE_CONVOLUTIONAL && l->flipped);
-    if (out_last) {                      /* deconvolution (c, n, k, k); transposed: (c area, n); flipped: (c k k, n) */
-        x.a = inputs;
+    if (out_last) {                      /* deconvolution (c, n, k, k); transposed: (c area, n); flipped: (c k k, n), with groups see put_flipped_groups */
+        x.a = inputs / (size_t)l->groups;
         x.keep_a = f->in;
         x.zero_a = masked;
         x.b = n;
@@ -47,6 +53,24 @@ static struct prune_axes describe(const struct prune_weights_tensor *t, const st
     return x;
 }
 
+/* flipped and grouped: (c/g k k, n). Row block r holds an input of every group: the r-th of the group, in the smaller file the r-th that stays. */
+static enum prune_code put_flipped_groups(struct prune_stream *s, const float *data, const struct prune_layer *l, const struct prune_layer_plan *p, const struct flags *f,
+                                          bool masked)
+{
+    size_t n = (size_t)l->out_c, kernel = (size_t)l->size * (size_t)l->size, ins = (size_t)l->c / (size_t)l->groups, outs = n / (size_t)l->groups;
+    size_t groups = (size_t)(masked ? l->groups : p->groups), rows = masked ? ins : p->in_count / groups;
+    enum prune_code rc = PRUNE_OK;
+    for (size_t i = 0; !rc && i < rows * kernel * groups; i++) {
+        size_t r = i / (kernel * groups), k = i / groups % kernel, at = i % groups * rows + r, in = masked ? at : (size_t)p->in_keep[at], group = in / ins;
+        struct prune_axes x = { .outer = 1, .a = 1, .mid = 1, .b = outs, .inner = 1 };
+        x.keep_a = masked && f->in ? f->in + in : NULL;
+        x.zero_a = masked;
+        x.keep_b = !masked && f->out ? f->out + group * outs : NULL;
+        rc = prune_stream_slice(s, data + (in % ins * kernel + k) * n + group * outs, &x);
+    }
+    return rc;
+}
+
 static void fill_flags(uint8_t *flags, size_t n, const int *keep, size_t count)
 {
     memset(flags, 0, n);
@@ -55,8 +79,9 @@ static void fill_flags(uint8_t *flags, size_t n, const int *keep, size_t count)
 
 static size_t input_channels(const struct prune_net *net, const struct prune_layer *l, const struct prune_layer_plan *p)
 {
+    if (!l->source_count) return 0;
     if (l->kind != PRUNE_CONNECTED) return (size_t)l->c;
-    int s = l->source_count ? l->sources[0] : -1;
+    int s = l->sources[0];
     return (size_t)(s < 0 ? net->inputs : net->layers[s].outputs) / p->in_area;
 }
 
@@ -78,7 +103,9 @@ static enum prune_code put_layer_tensor(struct prune_stream *s, const struct pru
         if (x.outer * x.a * x.mid * x.b * x.inner != t->count)
             rc = some_in || some_out ? prune_fail(s->st, "layer %d: a stored tensor of %zu values does not fit the layer", t->layer, t->count) : PRUNE_OK;
         if (!some_in && !some_out) x = (struct prune_axes){ .outer = 1, .a = t->count, .mid = 1, .b = 1, .inner = 1 };
-        if (!rc && x.b == 1 && x.inner == 1 && x.mid == 1 && !x.keep_a) rc = prune_stream_copy(s, prune_weights_data(s->in, t), t->count);
+        bool scattered = l->flipped && l->groups > 1 && t->role == PRUNE_WEIGHTS && (some_in || some_out);
+        if (!rc && scattered) rc = put_flipped_groups(s, prune_weights_data(s->in, t), l, p, &f, masked);
+        else if (!rc && x.b == 1 && x.inner == 1 && x.mid == 1 && !x.keep_a && !x.keep_b) rc = prune_stream_copy(s, prune_weights_data(s->in, t), t->count);
         else if (!rc) rc = prune_stream_slice(s, prune_weights_data(s->in, t), &x);
     }
     free(f.in);

@@ -237,6 +237,82 @@ static void flipped_weights_keep_their_order(void **state)
     rig_close(&r);
 }
 
+static void flipped_groups_gather_the_inputs_that_each_of_them_keeps(void **state)
+{
+    (void)state;
+    struct rig r;
+    size_t places[64], n = 0;
+    /* (3 inputs of a group, 6 filters): group 0 keeps inputs 0 and 2, group 1 keeps 4 and 5; filters 1 and 3 go */
+    rig_open(&r, NET CONV(6) "[convolutional]\nfilters=6\nsize=1\nstride=1\npad=0\ngroups=2\nactivation=relu\nflipped=1\n\n" HEAD,
+             (const int[]){ 0, 1, 0, 3, 1, 1, 1, 3, -1 }, 0);
+    n += kernels(places + n, (const int[]){ 0 }, 1, (const int[]){ 0, 2 }, 2, 6, 1);
+    n += kernels(places + n, (const int[]){ 1 }, 1, (const int[]){ 4, 5 }, 2, 6, 1);
+    n += kernels(places + n, (const int[]){ 2 }, 1, (const int[]){ 0, 2, 4, 5 }, 4, 6, 1);
+    expect_places(&r, 1, PRUNE_WEIGHTS, places, n);
+    const float *masked = tensor(&r.masked, 1, PRUNE_WEIGHTS, NULL), *in = tensor(&r.in, 1, PRUNE_WEIGHTS, NULL);
+    for (size_t i = 0; i < 18; i++) {
+        bool silent = (i / 6 == 1 && i % 6 < 3) || (i / 6 == 0 && i % 6 >= 3);
+        assert_true(masked[i] == (silent ? 0 : in[i]));
+    }
+    rig_close(&r);
+}
+
+static void whole_groups_of_a_convolution_may_go(void **state)
+{
+    (void)state;
+    struct rig r;
+    size_t places[256];
+    /* group 1 of 3 goes with its inputs 2, 3 and its filters 3, 4, 5; of the others one filter each */
+    rig_open(&r, NET CONV(6) GROUPED(9, 3) HEAD, (const int[]){ 0, 2, 0, 3, 1, 3, 1, 4, 1, 5, 1, 0, 1, 8, -1 }, 0);
+    size_t n = kernels(places, (const int[]){ 1, 2, 6, 7 }, 4, (const int[]){ 0, 1 }, 2, 2, 9);
+    expect_places(&r, 1, PRUNE_WEIGHTS, places, n);
+    assert_int_equal(r.small.net.layers[1].groups, 2);
+    assert_int_equal(r.small.net.layers[1].c, 4);
+    assert_int_equal(r.small.net.layers[1].out_c, 4);
+    struct prune_cost cost;
+    prune_units_cost(&r.t.net, &r.t.units, r.removed, &cost);
+    assert_int_equal(cost.parameters, r.small.net.parameters);
+    assert_int_equal(cost.macs, r.small.net.macs);
+    rig_close(&r);
+    /* all groups but one: an ordinary convolution */
+    rig_open(&r, NET CONV(4) GROUPED(4, 2) HEAD, (const int[]){ 0, 0, 0, 1, 1, 0, 1, 1, -1 }, 0);
+    n = kernels(places, (const int[]){ 2, 3 }, 2, (const int[]){ 0, 1 }, 2, 2, 9);
+    expect_places(&r, 1, PRUNE_WEIGHTS, places, n);
+    assert_int_equal(r.small.net.layers[1].groups, 1);
+    rig_close(&r);
+    /* one input left in each group: reads back as a depthwise convolution of the same cost */
+    rig_open(&r, NET CONV(4) GROUPED(4, 2) HEAD, (const int[]){ 0, 0, 0, 3, -1 }, 0);
+    n = kernels(places, (const int[]){ 0, 1 }, 2, (const int[]){ 1 }, 1, 2, 9) ;
+    n += kernels(places + n, (const int[]){ 2, 3 }, 2, (const int[]){ 0 }, 1, 2, 9);
+    expect_places(&r, 1, PRUNE_WEIGHTS, places, n);
+    assert_true(prune_is_depthwise(&r.small.net.layers[1]));
+    prune_units_cost(&r.t.net, &r.t.units, r.removed, &cost);
+    assert_int_equal(cost.parameters, r.small.net.parameters);
+    assert_int_equal(cost.macs, r.small.net.macs);
+    rig_close(&r);
+}
+
+static void groups_that_go_in_part_are_refused(void **state)
+{
+    (void)state;
+    struct text_net t;
+    struct prune_plan plan;
+    uint8_t removed[64] = { 0 };
+    text_open(&t, NET CONV(6) GROUPED(9, 3) HEAD);
+    removed[unit_of(&t, 0, 2)] = removed[unit_of(&t, 0, 3)] = 1;             /* the inputs of group 1, not its filters */
+    assert_int_equal(prune_plan_build(&plan, &t.net, &t.units, removed, &st), PRUNE_FAILED);
+    assert_non_null(strstr(st.message, "leaves 2 channels in group 0 and 0 in group 1 of layer 1"));
+    assert_non_null(strstr(st.message, "all their inputs and filters"));
+    removed[unit_of(&t, 0, 2)] = removed[unit_of(&t, 0, 3)] = 0;
+    for (int c = 3; c < 6; c++) removed[unit_of(&t, 1, c)] = 1;              /* its filters, not its inputs */
+    assert_int_equal(prune_plan_build(&plan, &t.net, &t.units, removed, &st), PRUNE_FAILED);
+    assert_non_null(strstr(st.message, "leaves 3 channels in group 0 and 0 in group 1 of layer 1"));
+    removed[unit_of(&t, 0, 2)] = removed[unit_of(&t, 0, 3)] = removed[unit_of(&t, 1, 8)] = 1;   /* whole, but groups 0 and 2 differ */
+    assert_int_equal(prune_plan_build(&plan, &t.net, &t.units, removed, &st), PRUNE_FAILED);
+    assert_non_null(strstr(st.message, "leaves 3 channels in group 0 and 2 in group 2 of layer 1"));
+    text_close(&t);
+}
+
 static void standalone_batchnorm_and_reorg_follow(void **state)
 {
     (void)state;
@@ -370,6 +446,9 @@ int main(void)
         TEST(deconvolution_stores_inputs_first),
         TEST(local_slices_every_location),
         TEST(flipped_weights_keep_their_order),
+        TEST(flipped_groups_gather_the_inputs_that_each_of_them_keeps),
+        TEST(whole_groups_of_a_convolution_may_go),
+        TEST(groups_that_go_in_part_are_refused),
         TEST(standalone_batchnorm_and_reorg_follow),
         TEST(only_the_counts_in_the_cfg_change),
         TEST(masks_that_break_the_network_are_refused),
