@@ -107,6 +107,20 @@ $(BUILD)/tests/host/%: tests/host/%.c $(HOST_OBJ) $(BUILD)/libprune.a
 	@mkdir -p $(@D)
 	$(if $(V),,@echo '  CC  $<')
 	$(Q)$(CC) $(CFLAGS) $(DEPFLAGS) $(HOST_CFLAGS) -rdynamic -o $@ $< $(HOST_OBJ) $(BUILD)/libprune.a -lcmocka $(PLUGIN_LIBS) $(HOST_LIBS)
+# The reference interpreter (tests/reference) needs of plugin/ the cfg text reader, status, files and random numbers alone.
+REFERENCE_SRC := $(filter-out tests/reference/test_%.c tests/reference/interpret.c,$(wildcard tests/reference/*.c))
+REFERENCE_OBJ := $(REFERENCE_SRC:%.c=$(BUILD)/%.o)
+REFERENCE_TESTS := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/reference/test_*.c))
+$(BUILD)/tests/reference/%.o: tests/reference/%.c $(BUILD)/flags | $(BUILD)/headers
+	@mkdir -p $(@D)
+	$(if $(V),,@echo '  CC  $<')
+	$(Q)$(CC) $(CFLAGS) $(DEPFLAGS) -c -o $@ $<
+$(BUILD)/tests/reference/%: tests/reference/%.c $(REFERENCE_OBJ) $(BUILD)/libprune.a
+	@mkdir -p $(@D)
+	$(if $(V),,@echo '  CC  $<')
+	$(Q)$(CC) $(CFLAGS) $(DEPFLAGS) -o $@ $< $(REFERENCE_OBJ) $(BUILD)/libprune.a -lcmocka $(PLUGIN_LIBS)
+$(BUILD)/tests/host/test_interpreter: $(REFERENCE_OBJ)
+$(BUILD)/tests/host/test_interpreter: HOST_OBJ += $(REFERENCE_OBJ)
 $(BIN)/render-data: tests/data/render.c $(BUILD)/libprune.a
 	@mkdir -p $(@D) $(BUILD)/tests/data
 	$(if $(V),,@echo '  CC  $<')
@@ -131,7 +145,7 @@ conv-trials:
 	@scripts/deps.sh -onednn
 	+@$(MAKE) --no-print-directory $(BUILD)/tests/bench/conv_trials
 	@BUILD='$(BUILD)' tests/bench/conv_trials_run
-test-programs: $(BIN)/darknet $(BIN)/render-data $(UNIT_TESTS) $(HOST_TESTS)
+test-programs: $(BIN)/darknet $(BIN)/render-data $(UNIT_TESTS) $(HOST_TESTS) $(REFERENCE_TESTS) $(BUILD)/tests/reference/interpret
 
 deps:
 	@scripts/deps.sh
@@ -161,4 +175,4 @@ install: $(BIN)/darknet $(BUILD)/darknet-prune.1
 clean:
 	rm -rf $(BUILD) $(BIN)
 
--include $(PLUGIN_OBJ:=.d) $(HOST_OBJ:=.d) $(BUILD)/darknet/main.o.d $(UNIT_TESTS:=.d) $(HOST_TESTS:=.d) $(BUILD)/tests/data/render.d
+-include $(PLUGIN_OBJ:=.d) $(HOST_OBJ:=.d) $(BUILD)/darknet/main.o.d $(UNIT_TESTS:=.d) $(HOST_TESTS:=.d) $(REFERENCE_TESTS:=.d) $(REFERENCE_OBJ:=.d) $(BUILD)/tests/reference/interpret.d $(BUILD)/tests/data/render.d
