@@ -47,6 +47,8 @@ static void use_context(const struct prune_host_net *n)
 static enum prune_code host_open(void *context, const char *cfg, const char *weights, const struct prune_open_options *o, struct prune_host_net **out, struct prune_status *st)
 {
     (void)context;
+    enum prune_code rc = host_library_open(st);
+    if (rc) return rc;
     struct prune_host_net *n = calloc(1, sizeof *n);
     if (!n) return prune_fail_memory(st, sizeof *n, "network");
     long cores = sysconf(_SC_NPROCESSORS_ONLN);
@@ -54,7 +56,7 @@ static enum prune_code host_open(void *context, const char *cfg, const char *wei
     n->seed = o->seed;
     n->quiet = o->quiet;
     use_context(n);
-    enum prune_code rc = network_open(&n->open, cfg, weights, false, o->batch, o->quiet, st);
+    rc = network_open(&n->open, cfg, weights, false, o->batch, o->quiet, st);
     if (rc) {
         free(n);
         return rc;

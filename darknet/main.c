@@ -17,10 +17,10 @@ static const char help[] =
     "       darknet <anything else>           handed to the installed darknet: detector test, classifier predict, ...\n"
     "       darknet -version\n";
 
-static int check_layout(void)
+static int open_host(void)
 {
     struct prune_status st;
-    if (host_layout_check(&st) == PRUNE_OK) return 0;
+    if (host_library_open(&st) == PRUNE_OK) return 0;
     fprintf(stderr, "darknet: %s\n", st.message);
     return 1;
 }
@@ -53,9 +53,9 @@ int main(int argc, char **argv)
         fputs(help, stdout);
         return 0;
     }
-    if (!strcmp(noun, "prune")) return check_layout() ? 1 : prune_main(argc - at - 1, argv + at + 1, darknet_host());
+    if (!strcmp(noun, "prune")) return prune_main(argc - at - 1, argv + at + 1, darknet_host());   /* opens the host when a verb needs it */
     bool train = !strcmp(verb, "train");
-    if (train && !strcmp(noun, "classifier")) return check_layout() ? 1 : classifier_train_main(argc - at - 1, argv + at + 1);
-    if (train && !strcmp(noun, "detector")) return check_layout() ? 1 : detector_train_main(argc - at - 1, argv + at + 1);
+    if (train && !strcmp(noun, "classifier")) return open_host() ? 1 : classifier_train_main(argc - at - 1, argv + at + 1);
+    if (train && !strcmp(noun, "detector")) return open_host() ? 1 : detector_train_main(argc - at - 1, argv + at + 1);
     return forward_to_host(argv);
 }

@@ -8,7 +8,9 @@
 #include "../plugin/units/units.h"
 #include "gate_layer.h"
 
-/* Fails unless the installed library lays out `layer` and `network` as the header this was compiled with. Called by main once, before any thread. */
+/* Opens the host's libraries and checks their layout, the first time; before any call of a host function and before any thread. */
+enum prune_code host_library_open(struct prune_status *st);
+/* Fails unless the library lays out `layer` and `network` as the header this was compiled with. */
 enum prune_code host_layout_check(struct prune_status *st);
 
 struct open_network {

@@ -16,7 +16,7 @@
 #include <unistd.h>
 #include <xxhash.h>
 
-enum { BUFFER_BYTES = 1 << 16, TEMP_TRIES = 100 };
+enum { BUFFER_BYTES = 1 << 16, TEMP_TRIES = 100, WRITE_BACK_BYTES = 8 << 20 };
 
 static enum prune_code open_regular(const char *path, int *out_fd, size_t *out_size, struct prune_status *st)
 {
@@ -109,6 +109,7 @@ struct prune_writer {
     char *target;    /* symbolic links resolved */
     char *temp;
     int fd;
+    size_t written, started;   /* bytes given to the kernel; bytes of them whose way to the disk has begun */
     size_t used;
     char buffer[BUFFER_BYTES];
 };
@@ -157,7 +158,7 @@ enum prune_code prune_writer_open(struct prune_writer **out, const char *path, s
     struct prune_writer *w = malloc(sizeof *w);
     if (!w) return prune_fail_memory(st, sizeof *w, path);
     w->fd = -1;
-    w->used = 0;
+    w->used = w->written = w->started = 0;
     w->temp = NULL;
     w->path = strdup(path);
     w->target = exists ? realpath(path, NULL) : strdup(path);
@@ -172,6 +173,14 @@ enum prune_code prune_writer_open(struct prune_writer **out, const char *path, s
     return PRUNE_OK;
 }
 
+/* The disk begins while the rest is still being made: the fsync at the end then has little left to wait for. No promise hangs on it. */
+static void start_write_back(struct prune_writer *w)
+{
+    if (w->written - w->started < WRITE_BACK_BYTES) return;
+    (void)sync_file_range(w->fd, (off_t)w->started, (off_t)(w->written - w->started), SYNC_FILE_RANGE_WRITE);
+    w->started = w->written;
+}
+
 static enum prune_code write_all(struct prune_writer *w, const char *bytes, size_t size, struct prune_status *st)
 {
     while (size) {
@@ -180,6 +189,8 @@ static enum prune_code write_all(struct prune_writer *w, const char *bytes, size
         if (n < 0) return prune_fail(st, "cannot write '%s': %s", w->path, strerror(errno));
         bytes += n;
         size -= (size_t)n;
+        w->written += (size_t)n;
+        start_write_back(w);
     }
     return PRUNE_OK;
 }
@@ -333,25 +344,51 @@ uint64_t prune_hash_bytes(const void *bytes, size_t size)
     return XXH64(size ? bytes : "", size, 0);
 }
 
+struct prune_hash { XXH64_state_t *state; };
+
+struct prune_hash *prune_hash_begin(void)
+{
+    struct prune_hash *h = malloc(sizeof *h);
+    if (!h) return NULL;
+    h->state = XXH64_createState();
+    if (!h->state) {
+        free(h);
+        return NULL;
+    }
+    XXH64_reset(h->state, 0);
+    return h;
+}
+
+void prune_hash_add(struct prune_hash *h, const void *bytes, size_t size)
+{
+    if (size) XXH64_update(h->state, bytes, size);
+}
+
+void prune_hash_end(struct prune_hash *h, char text[32])
+{
+    if (!h) return;
+    if (text) snprintf(text, 32, "xxh64:%016llx", (unsigned long long)XXH64_digest(h->state));
+    XXH64_freeState(h->state);
+    free(h);
+}
+
 enum prune_code prune_hash_file(const char *path, char text[32], struct prune_status *st)
 {
     struct prune_map map;
     enum prune_code code = prune_map_open(&map, path, st);
     if (code) return code;
-    XXH64_state_t *state = XXH64_createState();
-    if (!state) {
+    struct prune_hash *hash = prune_hash_begin();
+    if (!hash) {
         prune_map_close(&map);
         return prune_fail_memory(st, sizeof map, "a hash");
     }
-    XXH64_reset(state, 0);
     const size_t step = (size_t)8 << 20; /* pages are dropped as we go: hashing 250 MB must not cost 250 MB */
     for (size_t at = 0; at < map.size; at += step) {
         size_t n = map.size - at < step ? map.size - at : step;
-        XXH64_update(state, map.bytes + at, n);
+        prune_hash_add(hash, map.bytes + at, n);
         prune_map_release_pages(&map, at, at + n);
     }
-    snprintf(text, 32, "xxh64:%016llx", (unsigned long long)XXH64_digest(state));
-    XXH64_freeState(state);
+    prune_hash_end(hash, text);
     prune_map_close(&map);
     return PRUNE_OK;
 }

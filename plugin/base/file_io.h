@@ -45,5 +45,10 @@ char *prune_format(const char *format, ...) PRUNE_PRINTF(1, 2); /* malloc'd spri
 /* 64-bit content hash (xxHash XXH64, seed 0); text form "xxh64:0123456789abcdef" (23 bytes with NUL). */
 uint64_t prune_hash_bytes(const void *bytes, size_t size);
 enum prune_code prune_hash_file(const char *path, char text[32], struct prune_status *st);
+/* The same of bytes that come in pieces. begin: NULL when out of memory. end writes the text form (text NULL: nothing) and frees; accepts NULL. */
+struct prune_hash;
+struct prune_hash *prune_hash_begin(void);
+void prune_hash_add(struct prune_hash *h, const void *bytes, size_t size);
+void prune_hash_end(struct prune_hash *h, char text[32]);
 
 #endif

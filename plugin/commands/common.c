@@ -28,8 +28,7 @@ enum prune_code prune_project_open(struct prune_project *p, const char *cfg, con
     if (!rc && weights) {
         rc = prune_weights_open(&p->weights, weights, &p->net, st);
         p->has_weights = !rc;
-        if (!rc) rc = prune_weights_check_finite(&p->weights, st);
-        if (!rc) rc = prune_hash_file(weights, p->origin.weights_hash, st);
+        if (!rc) rc = prune_weights_check(&p->weights, p->origin.weights_hash, st);
     }
     if (rc) prune_project_close(p);
     return rc;

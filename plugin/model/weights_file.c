@@ -249,25 +249,58 @@ const float *prune_weights_data(const struct prune_weights *w, const struct prun
     return (const float *)(const void *)(w->map.bytes + w->header.size) + t->offset;
 }
 
-static enum prune_code check_tensor(const struct prune_weights *w, const struct prune_weights_tensor *t, struct prune_status *st)
+/* 0 * x is 0, but NaN where x is infinite or NaN, and a NaN stays in its sum: eight sums side by side are one vector addition. */
+static bool all_finite(const float *x, size_t n)
+{
+    enum { LANES = 8 };
+    float sums[LANES] = {0}, sum = 0;
+    size_t i = 0;
+    for (; i + LANES <= n; i += LANES)
+        for (size_t k = 0; k < LANES; k++) sums[k] += 0 * x[i + k];
+    for (; i < n; i++) sum += 0 * x[i];
+    for (size_t k = 0; k < LANES; k++) sum += sums[k];
+    return sum == 0;
+}
+
+static enum prune_code check_values(const struct prune_weights *w, const struct prune_weights_tensor *t, size_t begin, size_t end, struct prune_status *st)
 {
     const float *x = prune_weights_data(w, t);
-    for (size_t i = 0; i < t->count; i++) {
+    if (t->role != PRUNE_VARIANCE && all_finite(x + begin, end - begin)) return PRUNE_OK;
+    for (size_t i = begin; i < end; i++) {
         if (isfinite(x[i]) && (t->role != PRUNE_VARIANCE || x[i] >= 0)) continue;
         return prune_fail(st, "cannot use '%s': layer %d %s[%zu] is %g; the training that wrote it diverged or the weights belong to another cfg", w->path, t->layer, prune_role_name(t->role), i, (double)x[i]);
     }
     return PRUNE_OK;
 }
 
+/* The file's bytes are the header's and then the tensors', in the order of the layout, without gaps. */
+enum prune_code prune_weights_check(const struct prune_weights *w, char hash[32], struct prune_status *st)
+{
+    enum { PIECE = 1 << 16, RELEASE_BYTES = 4 << 20 };    /* a piece is hashed, then checked while the cache holds it */
+    enum prune_code code = PRUNE_OK;
+    size_t at = w->header.size, released = 0;
+    struct prune_hash *h = hash ? prune_hash_begin() : NULL;
+    if (hash && !h) return prune_fail_memory(st, 64, "a hash");
+    if (h) prune_hash_add(h, w->map.bytes, w->header.size);
+    for (size_t k = 0; !code && k < w->layout.count; k++) {
+        const struct prune_weights_tensor *t = &w->layout.tensors[k];
+        for (size_t i = 0, n; !code && i < t->count; i += n, at += 4 * n) {
+            n = t->count - i < PIECE ? t->count - i : PIECE;
+            if (h) prune_hash_add(h, w->map.bytes + at, 4 * n);
+            code = check_values(w, t, i, i + n, st);
+            if (at < released + RELEASE_BYTES) continue;
+            prune_map_release_pages(&w->map, released, at);
+            released = at;
+        }
+    }
+    prune_map_release_pages(&w->map, 0, w->map.size);
+    prune_hash_end(h, code ? NULL : hash);
+    return code;
+}
+
 enum prune_code prune_weights_check_finite(const struct prune_weights *w, struct prune_status *st)
 {
-    for (size_t i = 0; i < w->layout.count; i++) {
-        const struct prune_weights_tensor *t = &w->layout.tensors[i];
-        enum prune_code code = check_tensor(w, t, st);
-        if (code) return code;
-        prune_map_release_pages(&w->map, w->header.size + 4 * t->offset, w->header.size + 4 * (t->offset + t->count));
-    }
-    return PRUNE_OK;
+    return prune_weights_check(w, NULL, st);
 }
 
 enum prune_code prune_weights_put_header(struct prune_writer *out, const struct prune_weights_header *h, struct prune_status *st)

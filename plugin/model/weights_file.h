@@ -54,6 +54,8 @@ void prune_weights_close(struct prune_weights *w);
 const float *prune_weights_data(const struct prune_weights *w, const struct prune_weights_tensor *t);
 /* Fails when a NaN, an infinity or a negative variance is stored; names layer, tensor, index. */
 enum prune_code prune_weights_check_finite(const struct prune_weights *w, struct prune_status *st);
+/* The same, and the file's hash (prune_hash_file; NULL: not wanted), in one reading. */
+enum prune_code prune_weights_check(const struct prune_weights *w, char hash[32], struct prune_status *st);
 /* Writes the header in the form it came in. */
 enum prune_code prune_weights_put_header(struct prune_writer *out, const struct prune_weights_header *h, struct prune_status *st);
 

@@ -86,6 +86,16 @@ void planted(void) { exit(1); }'
     check "a global is caught" refuses "mutable global: planted_tentative" checked
 fi
 
+# The program starts without the host's libraries (a fifth of a second); what it will ask of them, they have.
+names() { nm -D --defined-only "$@" | awk '{print $3}'; }
+libraries() { echo "$host"; gcc -print-file-name=libopenblas.so; ldd "$bin" | awk '$3 ~ /^\// {print $3}'; }
+missing() { nm -D "$bin" | awk '$1 == "U" && $2 !~ /@/ {print $2}' | sort -u | comm -23 - <(libraries | while read -r l; do names "$l"; done | sort -u); }
+needed() { readelf -d "$bin" | grep -cE 'NEEDED.*(darknet|openblas|opencv)'; }
+if [ -z "${SAN:-}" ] && [ -x "$bin" ]; then
+    check "no library of the host is loaded at the start" equal "$(needed)" 0
+    check "no function of the program is missing in the host's libraries" equal "$(missing)" ""
+fi
+
 # Dependencies: nothing missing, nothing done, no network (a PATH without apt-get and sudo proves it).
 mkdir "$work/path"
 for tool in bash dpkg-query id; do ln -s "$(command -v $tool)" "$work/path/$tool"; done
