@@ -12,5 +12,5 @@ fi
 install -D -m 755 "$BIN/darknet" "$DESTDIR$PREFIX/bin/darknet"
 install -D -m 644 "$BUILD/darknet-prune.1" "$DESTDIR$PREFIX/share/man/man1/darknet-prune.1"
 install -D -m 644 LICENSE "$DESTDIR$PREFIX/share/doc/darknet-prune/LICENSE"
-for f in cfg/*.cfg; do install -D -m 644 "$f" "$DESTDIR$PREFIX/share/darknet-prune/$f"; done
+for f in cfg/*.cfg cfg/styles/*.cfg; do install -D -m 644 "$f" "$DESTDIR$PREFIX/share/darknet-prune/$f"; done
 echo "installed $DESTDIR$PREFIX/bin/darknet"
