@@ -20,6 +20,12 @@
 #define GROUPED(n, g) "[convolutional]\nfilters=" #n "\nsize=3\nstride=1\npad=1\ngroups=" #g "\nactivation=leaky\n\n"
 #define SHORTCUT(from) "[shortcut]\nfrom=" #from "\nactivation=linear\n\n"
 #define ROUTE(list) "[route]\nlayers=" list "\n\n"
+#define SLICE(list, g, i) "[route]\nlayers=" list "\ngroups=" #g "\ngroup_id=" #i "\n\n"
+#define SCALE(from) "[scale_channels]\nfrom=" #from "\n\n"
+#define SQUEEZE(n, c) "[avgpool]\n\n" ACT(n, "relu") ACT(c, "logistic")
+#define SHARE(n, i) "[convolutional]\nfilters=" #n "\nsize=3\nstride=1\npad=1\nshare_index=" #i "\nactivation=leaky\n\n"
+#define MIX(more, a) "[convolutional]\nfilters=4\nsize=1\nstride=1\npad=0\n" more "activation=" a "\n\n"
+#define POOL "[maxpool]\nsize=2\nstride=2\npadding=0\n\n"
 #define HEAD "[convolutional]\nfilters=5\nsize=1\nstride=1\npad=0\nactivation=linear\n\n[avgpool]\n\n[softmax]\n"
 
 struct text_net { struct prune_cfg cfg; struct prune_net net; struct prune_units units; };
@@ -47,6 +53,31 @@ static inline const char *reason_of(const struct text_net *t, int layer, int cha
 {
     int u = unit_of(t, layer, channel);
     return u < 0 ? "no unit" : t->units.items[u].protected_because ? t->units.items[u].protected_because : "";
+}
+
+/* Members of the unit as text: "1:0 3:0". */
+static inline const char *members(const struct text_net *t, int unit)
+{
+    static char text[512];
+    *text = 0;
+    for (size_t i = 0; i < t->units.items[unit].member_count; i++) {
+        const struct prune_channel *m = &t->units.members[t->units.items[unit].first_member + i];
+        snprintf(text + strlen(text), sizeof text - strlen(text), "%s%d:%d", i ? " " : "", m->layer, m->channel);
+    }
+    return text;
+}
+
+/* Gates of the unit as text: b = before the activation, o = on the output: "b1:0 o2:0". */
+static inline const char *gates(const struct text_net *t, int unit)
+{
+    static char text[512];
+    *text = 0;
+    for (size_t i = 0; i < t->units.items[unit].site_count; i++) {
+        const struct prune_gate_site *s = &t->units.sites[t->units.items[unit].first_site + i];
+        assert_int_equal(s->unit, unit);
+        snprintf(text + strlen(text), sizeof text - strlen(text), "%s%c%d:%d", i ? " " : "", s->place == PRUNE_GATE_BEFORE_ACTIVATION ? 'b' : 'o', s->layer, s->channel);
+    }
+    return text;
 }
 
 #endif

@@ -1,119 +1,8 @@
 /* Rewriting: every stored value of the smaller network is the one its old place says, for each tensor layout; the masked file is the
  * original with zeros in the readers' columns; files are byte-identical when nothing goes; inputs are never overwritten. */
-#include <math.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
-#include "../../plugin/rewrite/rewrite.h"
-#include "../../plugin/units/mask_file.h"
-#include "net_text.h"
-
-static struct prune_status st;
-static char folder[64];
-
-static char *at(const char *name)
-{
-    static char path[4][128];
-    static int turn;
-    turn = (turn + 1) % 4;
-    snprintf(path[turn], sizeof path[turn], "%s/%s", folder, name);
-    return path[turn];
-}
-
-static int make_folder(void **state)
-{
-    (void)state;
-    strcpy(folder, "/tmp/prune-rewrite-XXXXXX");
-    return mkdtemp(folder) ? 0 : -1;
-}
-
-static int remove_folder(void **state)
-{
-    (void)state;
-    char command[128];
-    snprintf(command, sizeof command, "rm -rf '%s'", folder);
-    return system(command);
-}
-
-/* Weights whose k-th value is k + 1, so that every value says where it was. major 1001: connected weights transposed. */
-static void write_counting(const struct prune_net *net, const char *path, int32_t major)
-{
-    struct prune_weights_layout layout;
-    assert_int_equal(prune_layout_build(&layout, net, &st), PRUNE_OK);
-    FILE *f = fopen(path, "wb");
-    const int32_t version[3] = { major, 2, 5 };
-    const uint64_t seen = 0x1122334455ull;
-    fwrite(version, 4, 3, f);
-    fwrite(&seen, major > 1000 ? 4 : 8, 1, f);
-    for (size_t i = 0; i < layout.floats; i++) {
-        float v = (float)(i + 1);
-        fwrite(&v, 4, 1, f);
-    }
-    fclose(f);
-    prune_layout_free(&layout);
-}
-
-struct rig { struct text_net t, small; struct prune_weights in, out, masked; uint8_t *removed; struct prune_plan plan; };
-
-/* gone: pairs layer, channel; ends with -1. */
-static void rig_open(struct rig *r, const char *text, const int *gone, int32_t major)
-{
-    memset(r, 0, sizeof *r);
-    text_open(&r->t, text);
-    write_counting(&r->t.net, at("in.weights"), major);
-    r->removed = calloc(r->t.units.count + 1, 1);
-    for (; *gone >= 0; gone += 2) r->removed[unit_of(&r->t, gone[0], gone[1])] = 1;
-    char *bytes = NULL;
-    size_t size;
-    if (prune_weights_open(&r->in, at("in.weights"), &r->t.net, &st) || prune_plan_build(&r->plan, &r->t.net, &r->t.units, r->removed, &st) ||
-        prune_rewrite_cfg(&r->plan, &r->t.net, &bytes, &size, &st) || prune_rewrite_weights(&r->plan, &r->t.net, &r->in, at("out.weights"), &st) ||
-        prune_rewrite_masked(&r->plan, &r->t.net, &r->in, at("masked.weights"), &st))
-        fail_msg("%s", st.message);
-    text_open(&r->small, bytes);
-    free(bytes);
-    if (prune_weights_open(&r->out, at("out.weights"), &r->small.net, &st) || prune_weights_open(&r->masked, at("masked.weights"), &r->t.net, &st)) fail_msg("%s", st.message);
-    assert_int_equal(r->out.header.seen, r->in.header.seen);
-    assert_int_equal(r->out.header.major, major);
-}
-
-static void rig_close(struct rig *r)
-{
-    prune_weights_close(&r->in);
-    prune_weights_close(&r->out);
-    prune_weights_close(&r->masked);
-    prune_plan_free(&r->plan);
-    text_close(&r->small);
-    text_close(&r->t);
-    free(r->removed);
-}
-
-static const float *tensor(const struct prune_weights *w, int layer, enum prune_role role, size_t *count)
-{
-    const struct prune_weights_tensor *t = prune_layout_find(&w->layout, layer, role);
-    assert_non_null(t);
-    if (count) *count = t->count;
-    return prune_weights_data(w, t);
-}
-
-/* Compares a tensor with the values at the given places of the original tensor. */
-static void expect_places(const struct rig *r, int layer, enum prune_role role, const size_t *places, size_t n)
-{
-    size_t count;
-    const float *a = tensor(&r->in, layer, role, NULL), *b = tensor(&r->out, layer, role, &count);
-    assert_int_equal(count, n);
-    for (size_t i = 0; i < n; i++)
-        if (b[i] != a[places[i]]) fail_msg("layer %d role %d value %zu is %g, expected %g", layer, (int)role, i, b[i], a[places[i]]);
-}
-
-/* Kernel positions of the pairs (row, column) of a matrix of kernels with `columns` columns. */
-static size_t kernels(size_t *places, const int *rows, size_t row_count, const int *cols, size_t col_count, size_t columns, size_t kernel)
-{
-    size_t n = 0;
-    for (size_t i = 0; i < row_count; i++)
-        for (size_t j = 0; j < col_count; j++)
-            for (size_t k = 0; k < kernel; k++) places[n++] = ((size_t)rows[i] * columns + (size_t)cols[j]) * kernel + k;
-    return n;
-}
+#include "rewrite_rig.h"
 
 static void convolution_loses_rows_and_columns(void **state)
 {
@@ -237,82 +126,6 @@ static void flipped_weights_keep_their_order(void **state)
     rig_close(&r);
 }
 
-static void flipped_groups_gather_the_inputs_that_each_of_them_keeps(void **state)
-{
-    (void)state;
-    struct rig r;
-    size_t places[64], n = 0;
-    /* (3 inputs of a group, 6 filters): group 0 keeps inputs 0 and 2, group 1 keeps 4 and 5; filters 1 and 3 go */
-    rig_open(&r, NET CONV(6) "[convolutional]\nfilters=6\nsize=1\nstride=1\npad=0\ngroups=2\nactivation=relu\nflipped=1\n\n" HEAD,
-             (const int[]){ 0, 1, 0, 3, 1, 1, 1, 3, -1 }, 0);
-    n += kernels(places + n, (const int[]){ 0 }, 1, (const int[]){ 0, 2 }, 2, 6, 1);
-    n += kernels(places + n, (const int[]){ 1 }, 1, (const int[]){ 4, 5 }, 2, 6, 1);
-    n += kernels(places + n, (const int[]){ 2 }, 1, (const int[]){ 0, 2, 4, 5 }, 4, 6, 1);
-    expect_places(&r, 1, PRUNE_WEIGHTS, places, n);
-    const float *masked = tensor(&r.masked, 1, PRUNE_WEIGHTS, NULL), *in = tensor(&r.in, 1, PRUNE_WEIGHTS, NULL);
-    for (size_t i = 0; i < 18; i++) {
-        bool silent = (i / 6 == 1 && i % 6 < 3) || (i / 6 == 0 && i % 6 >= 3);
-        assert_true(masked[i] == (silent ? 0 : in[i]));
-    }
-    rig_close(&r);
-}
-
-static void whole_groups_of_a_convolution_may_go(void **state)
-{
-    (void)state;
-    struct rig r;
-    size_t places[256];
-    /* group 1 of 3 goes with its inputs 2, 3 and its filters 3, 4, 5; of the others one filter each */
-    rig_open(&r, NET CONV(6) GROUPED(9, 3) HEAD, (const int[]){ 0, 2, 0, 3, 1, 3, 1, 4, 1, 5, 1, 0, 1, 8, -1 }, 0);
-    size_t n = kernels(places, (const int[]){ 1, 2, 6, 7 }, 4, (const int[]){ 0, 1 }, 2, 2, 9);
-    expect_places(&r, 1, PRUNE_WEIGHTS, places, n);
-    assert_int_equal(r.small.net.layers[1].groups, 2);
-    assert_int_equal(r.small.net.layers[1].c, 4);
-    assert_int_equal(r.small.net.layers[1].out_c, 4);
-    struct prune_cost cost;
-    prune_units_cost(&r.t.net, &r.t.units, r.removed, &cost);
-    assert_int_equal(cost.parameters, r.small.net.parameters);
-    assert_int_equal(cost.macs, r.small.net.macs);
-    rig_close(&r);
-    /* all groups but one: an ordinary convolution */
-    rig_open(&r, NET CONV(4) GROUPED(4, 2) HEAD, (const int[]){ 0, 0, 0, 1, 1, 0, 1, 1, -1 }, 0);
-    n = kernels(places, (const int[]){ 2, 3 }, 2, (const int[]){ 0, 1 }, 2, 2, 9);
-    expect_places(&r, 1, PRUNE_WEIGHTS, places, n);
-    assert_int_equal(r.small.net.layers[1].groups, 1);
-    rig_close(&r);
-    /* one input left in each group: reads back as a depthwise convolution of the same cost */
-    rig_open(&r, NET CONV(4) GROUPED(4, 2) HEAD, (const int[]){ 0, 0, 0, 3, -1 }, 0);
-    n = kernels(places, (const int[]){ 0, 1 }, 2, (const int[]){ 1 }, 1, 2, 9) ;
-    n += kernels(places + n, (const int[]){ 2, 3 }, 2, (const int[]){ 0 }, 1, 2, 9);
-    expect_places(&r, 1, PRUNE_WEIGHTS, places, n);
-    assert_true(prune_is_depthwise(&r.small.net.layers[1]));
-    prune_units_cost(&r.t.net, &r.t.units, r.removed, &cost);
-    assert_int_equal(cost.parameters, r.small.net.parameters);
-    assert_int_equal(cost.macs, r.small.net.macs);
-    rig_close(&r);
-}
-
-static void groups_that_go_in_part_are_refused(void **state)
-{
-    (void)state;
-    struct text_net t;
-    struct prune_plan plan;
-    uint8_t removed[64] = { 0 };
-    text_open(&t, NET CONV(6) GROUPED(9, 3) HEAD);
-    removed[unit_of(&t, 0, 2)] = removed[unit_of(&t, 0, 3)] = 1;             /* the inputs of group 1, not its filters */
-    assert_int_equal(prune_plan_build(&plan, &t.net, &t.units, removed, &st), PRUNE_FAILED);
-    assert_non_null(strstr(st.message, "leaves 2 channels in group 0 and 0 in group 1 of layer 1"));
-    assert_non_null(strstr(st.message, "all their inputs and filters"));
-    removed[unit_of(&t, 0, 2)] = removed[unit_of(&t, 0, 3)] = 0;
-    for (int c = 3; c < 6; c++) removed[unit_of(&t, 1, c)] = 1;              /* its filters, not its inputs */
-    assert_int_equal(prune_plan_build(&plan, &t.net, &t.units, removed, &st), PRUNE_FAILED);
-    assert_non_null(strstr(st.message, "leaves 3 channels in group 0 and 0 in group 1 of layer 1"));
-    removed[unit_of(&t, 0, 2)] = removed[unit_of(&t, 0, 3)] = removed[unit_of(&t, 1, 8)] = 1;   /* whole, but groups 0 and 2 differ */
-    assert_int_equal(prune_plan_build(&plan, &t.net, &t.units, removed, &st), PRUNE_FAILED);
-    assert_non_null(strstr(st.message, "leaves 3 channels in group 0 and 2 in group 2 of layer 1"));
-    text_close(&t);
-}
-
 static void standalone_batchnorm_and_reorg_follow(void **state)
 {
     (void)state;
@@ -433,8 +246,6 @@ static void a_pair_is_written_whole_or_not_at_all(void **state)
     prune_cfg_free(&cfg);
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, make_folder, remove_folder)
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -446,9 +257,6 @@ int main(void)
         TEST(deconvolution_stores_inputs_first),
         TEST(local_slices_every_location),
         TEST(flipped_weights_keep_their_order),
-        TEST(flipped_groups_gather_the_inputs_that_each_of_them_keeps),
-        TEST(whole_groups_of_a_convolution_may_go),
-        TEST(groups_that_go_in_part_are_refused),
         TEST(standalone_batchnorm_and_reorg_follow),
         TEST(only_the_counts_in_the_cfg_change),
         TEST(masks_that_break_the_network_are_refused),

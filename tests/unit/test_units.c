@@ -3,31 +3,6 @@
 
 static struct prune_status st;
 
-/* Members of the unit as text: "1:0 3:0". */
-static const char *members(const struct text_net *t, int unit)
-{
-    static char text[512];
-    *text = 0;
-    for (size_t i = 0; i < t->units.items[unit].member_count; i++) {
-        const struct prune_channel *m = &t->units.members[t->units.items[unit].first_member + i];
-        snprintf(text + strlen(text), sizeof text - strlen(text), "%s%d:%d", i ? " " : "", m->layer, m->channel);
-    }
-    return text;
-}
-
-/* Gates of the unit as text: b = before the activation, o = on the output: "b1:0 o2:0". */
-static const char *gates(const struct text_net *t, int unit)
-{
-    static char text[512];
-    *text = 0;
-    for (size_t i = 0; i < t->units.items[unit].site_count; i++) {
-        const struct prune_gate_site *s = &t->units.sites[t->units.items[unit].first_site + i];
-        assert_int_equal(s->unit, unit);
-        snprintf(text + strlen(text), sizeof text - strlen(text), "%s%c%d:%d", i ? " " : "", s->place == PRUNE_GATE_BEFORE_ACTIVATION ? 'b' : 'o', s->layer, s->channel);
-    }
-    return text;
-}
-
 static void every_filter_of_a_plain_chain_is_a_unit(void **state)
 {
     (void)state;
