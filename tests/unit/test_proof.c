@@ -9,7 +9,7 @@
 #include "net_text.h"
 
 #define CONNECTED(n) "[connected]\noutput=" #n "\nactivation=relu\n\n"
-#define POOL "[maxpool]\nsize=2\nstride=2\n\n"
+#define MAX_POOL "[maxpool]\nsize=2\nstride=2\n\n"
 #define YOLO "[yolo]\nmask=0,1\nanchors=1,2,3,4,5,6\nclasses=2\nnum=3\n\n"
 #define DECONV(n) "[deconvolutional]\nfilters=" #n "\nsize=2\nstride=2\nactivation=relu\n\n"
 
@@ -19,16 +19,16 @@ static const char UNEQUAL[] = NET BN(4) CONV(9) SHORTCUT(-2) CONV(6) SHORTCUT(-4
 static const char ROUTES[] = NET BN(5) CONV(6) ROUTE("-1,-2") CONV(7) ROUTE("-1,0,-2,-1") CONV(4) ROUTE("3") CONV(6) HEAD;
 static const char GROUPS[] = NET CONV(8) GROUPED(12, 4) GROUPED(6, 2) CONV(5) HEAD;
 static const char DEPTHWISE[] = NET CONV(6) GROUPED(6, 6) CONV(5) GROUPED(10, 5) BN(4) HEAD;
-static const char FLAT[] = NET CONV(5) POOL CONNECTED(7) "[connected]\nbatch_normalize=1\noutput=6\nactivation=leaky\n\n" CONNECTED(3) "[softmax]\n\n[cost]\n";
+static const char FLAT[] = NET CONV(5) MAX_POOL CONNECTED(7) "[connected]\nbatch_normalize=1\noutput=6\nactivation=leaky\n\n" CONNECTED(3) "[softmax]\n\n[cost]\n";
 static const char ODD_ORDERS[] = NET CONV(5) DECONV(4) "[maxpool]\nsize=4\nstride=4\npadding=0\n\n" "[convolutional]\nfilters=6\nsize=1\nstride=1\npad=0\nactivation=relu\nflipped=1\n\n"
                                  "[local]\nfilters=5\nsize=1\nstride=1\npad=0\nactivation=relu\n\n" HEAD;
 static const char REORG[] = NET CONV(8) "[batchnorm]\n\n[reorg]\nstride=2\n\n" CONV(4) ROUTE("-2,-1") CONV(6) HEAD;
-static const char PASSES[] = NET ACT(6, "logistic") "[upsample]\nstride=2\n\n[crop]\ncrop_height=8\ncrop_width=8\n\n" CONV(7) "[dropout]\n\n[activation]\nactivation=tanh\n\n[batchnorm]\n\n" SHORTCUT(-1) POOL CONV(4) HEAD;
-static const char DETECTOR[] = NET BN(6) POOL BN(8) POOL BN(9) ACT(14, "linear") YOLO ROUTE("-3") BN(5) "[upsample]\nstride=2\n\n" ROUTE("-1,2") BN(6) ACT(14, "linear") YOLO;
+static const char PASSES[] = NET ACT(6, "logistic") "[upsample]\nstride=2\n\n[crop]\ncrop_height=8\ncrop_width=8\n\n" CONV(7) "[dropout]\n\n[activation]\nactivation=tanh\n\n[batchnorm]\n\n" SHORTCUT(-1) MAX_POOL CONV(4) HEAD;
+static const char DETECTOR[] = NET BN(6) MAX_POOL BN(8) MAX_POOL BN(9) ACT(14, "linear") YOLO ROUTE("-3") BN(5) "[upsample]\nstride=2\n\n" ROUTE("-1,2") BN(6) ACT(14, "linear") YOLO;
 static const char RECURRENT[] = NET CONV(5) "[crnn]\noutput_filters=4\nhidden_filters=3\nactivation=relu\n\n" CONV(4) CONV(3) "[normalization]\n\n" CONV(4) "[l2norm]\n\n[connected]\noutput=5\nactivation=relu\n\n"
                                 CONNECTED(4) "[lstm]\noutput=3\n\n[gru]\noutput=2\n\n[rnn]\noutput=2\n\n" CONNECTED(4) CONNECTED(2) "[softmax]\n";
-static const char STRIDED[] = NET CONV(6) POOL CONV(6) SHORTCUT(0) CONV(4) HEAD;
-static const char DENSE[] = NET CONV(4) CONV(3) ROUTE("-1,-2") CONV(3) ROUTE("-1,-2") POOL CONV(3) ROUTE("-1,-2") CONV(5) HEAD;
+static const char STRIDED[] = NET CONV(6) MAX_POOL CONV(6) SHORTCUT(0) CONV(4) HEAD;
+static const char DENSE[] = NET CONV(4) CONV(3) ROUTE("-1,-2") CONV(3) ROUTE("-1,-2") MAX_POOL CONV(3) ROUTE("-1,-2") CONV(5) HEAD;
 
 static const struct { const char *name, *text; size_t readers; } nets[] = {
     { "chain", CHAIN, 5 }, { "residual", RESIDUAL, 7 }, { "unequal shortcuts", UNEQUAL, 6 }, { "routes", ROUTES, 8 }, { "groups", GROUPS, 6 }, { "depthwise", DEPTHWISE, 7 },
