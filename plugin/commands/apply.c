@@ -122,7 +122,12 @@ static enum prune_code compare(const struct prune_project *p, const struct prune
 static enum prune_code apply(const struct prune_project *p, const struct prune_host *host, const struct request *r, struct prune_status *st)
 {
     struct prune_pair pair = { 0 };
-    bool verify = r->verify && (r->verify_given || p->net.parameters <= VERIFY_UP_TO);
+    bool runs = p->weights.layout.dialect == PRUNE_PJREDDIE; /* in the host */
+    bool verify = r->verify && (r->verify_given || (runs && p->net.parameters <= VERIFY_UP_TO));
+    if (verify && !runs) { /* asked for by name: say so before anything is written */
+        enum prune_code cannot = prune_net_check_host(&p->net, 1, st);
+        return cannot ? cannot : prune_weights_check_host(&p->weights, st);
+    }
     uint8_t *removed = calloc(p->units.count + 1, 1);
     enum prune_code rc = removed ? choose(p, r, removed, st) : prune_fail_memory(st, p->units.count, "mask");
     if (!rc) rc = prune_write_pair(&p->net, &p->units, removed, &p->weights, &p->origin, r->out, r->masked || verify, &pair, st);
@@ -134,7 +139,8 @@ static enum prune_code apply(const struct prune_project *p, const struct prune_h
             pair.masked = NULL;
         }
         if (!rc) print_table(p, removed, &pair);
-        if (!rc && !verify) printf("not compared in the host; 'darknet prune verify' with the masked weights (-masked 1), or -verify 1, does it\n");
+        if (!rc && !runs) printf("not compared in the host, which is pjreddie's Darknet: only AlexeyAB's and hank-ai's read this pair\n");
+        else if (!rc && !verify) printf("not compared in the host; 'darknet prune verify' with the masked weights (-masked 1), or -verify 1, does it\n");
     }
     prune_pair_free(&pair);
     free(removed);
