@@ -172,7 +172,13 @@ static enum prune_code plan_verify(const struct prune_project *p, const struct p
 {
     struct prune_status reason = { 0 };
     *why_not = "'darknet prune verify' with the masked weights (-masked 1), or -verify 1, does it";
-    *verify = r->verify && (r->verify_given || p->net.parameters <= VERIFY_UP_TO);
+    bool runs = p->weights.layout.dialect == PRUNE_PJREDDIE;
+    if (!runs && r->verify_given && r->verify) {   /* asked for by name: say so before anything is written */
+        enum prune_code cannot = prune_net_check_host(&p->net, 1, st);
+        return cannot ? cannot : prune_weights_check_host(&p->weights, st);
+    }
+    *verify = runs && r->verify && (r->verify_given || p->net.parameters <= VERIFY_UP_TO);
+    if (!runs) *why_not = "it is pjreddie's Darknet, and only AlexeyAB's and hank-ai's read this pair";
     if (!cut->origin.dropped || !prune_drop_silence(cut->origin.dropped, NULL, &reason)) return PRUNE_OK;
     if (r->masked || (r->verify_given && r->verify)) return prune_fail(st, "%s; leave '-masked' and '-verify' out", reason.message);
     *verify = false;

@@ -8,7 +8,7 @@
 
 typedef const struct prune_key keys[];
 #define EVERY(name) {name, NULL, PRUNE_EVERY_DARKNET}
-#define OURS(name) {name, NULL, PRUNE_PJREDDIE}
+#define OURS(name, neutral) {name, neutral, PRUNE_PJREDDIE}
 #define THEIRS(name, neutral) {name, neutral, PRUNE_ALEXEYAB}
 #define LAST {NULL, NULL, 0}
 
@@ -18,7 +18,7 @@ static keys no_keys = {LAST};
 static keys conv_keys = {EVERY("filters"), EVERY("size"), EVERY("stride"), EVERY("pad"), EVERY("padding"), EVERY("groups"), EVERY("activation"),
                          EVERY("batch_normalize"), EVERY("flipped"), EVERY("dot"), EVERY("binary"), EVERY("xnor"), EVERY("dilation"), EVERY("stride_x"),
                          EVERY("stride_y"), THEIRS("antialiasing", "0"), THEIRS("share_index", NULL), THEIRS("cbn", "0"), EVERY("bin_output"), EVERY("coordconv"),
-                         EVERY("deform"), EVERY("rotate"), EVERY("stretch"), EVERY("sway"), EVERY("stretch_sway"), EVERY("reverse"), EVERY("train_only_bn"),
+                         EVERY("rotate"), EVERY("stretch"), EVERY("sway"), EVERY("stretch_sway"), EVERY("reverse"), EVERY("train_only_bn"),
                          EVERY("grad_centr"), EVERY("assisted_excitation"), EVERY("stream"), EVERY("wait_stream"), EVERY("angle"), LAST};
 static keys deconv_keys = {EVERY("filters"), EVERY("size"), EVERY("stride"), EVERY("pad"), EVERY("padding"), EVERY("activation"), EVERY("batch_normalize"), LAST};
 static keys local_keys = {EVERY("filters"), EVERY("size"), EVERY("stride"), EVERY("pad"), EVERY("activation"), LAST};
@@ -28,18 +28,18 @@ static keys maxpool_keys = {EVERY("size"), EVERY("stride"), EVERY("padding"), EV
 static keys crop_keys = {EVERY("crop_height"), EVERY("crop_width"), EVERY("flip"), EVERY("angle"), EVERY("saturation"), EVERY("exposure"), EVERY("noadjust"),
                          EVERY("shift"), LAST};
 static keys dropout_keys = {EVERY("probability"), EVERY("dropblock"), EVERY("dropblock_size_rel"), EVERY("dropblock_size_abs"), LAST};
-static keys route_keys = {EVERY("layers"), THEIRS("groups", "1"), THEIRS("group_id", "0"), LAST};
+static keys route_keys = {EVERY("layers"), THEIRS("groups", "1"), THEIRS("group_id", "0"), EVERY("stream"), EVERY("wait_stream"), LAST};
 static keys shortcut_keys = {EVERY("from"), THEIRS("layers", NULL), EVERY("activation"), EVERY("alpha"), EVERY("beta"), THEIRS("weights_type", "none"),
                              EVERY("weights_normalization"), LAST};
 static keys upsample_keys = {EVERY("stride"), EVERY("scale"), LAST};
-static keys reorg_keys = {EVERY("stride"), EVERY("reverse"), EVERY("flatten"), EVERY("extra"), LAST};
+static keys reorg_keys = {EVERY("stride"), EVERY("reverse"), OURS("flatten", "0"), OURS("extra", "0"), LAST};
 static keys activation_keys = {EVERY("activation"), LAST};
 static keys normalization_keys = {EVERY("alpha"), EVERY("beta"), EVERY("kappa"), EVERY("size"), LAST};
 static keys yolo_keys = {THEIRS("embedding_layer", "999999"), THEIRS("scale_x_y", "1"), THEIRS("new_coords", "0"), LAST};
 static keys rnn_keys = {EVERY("output"), EVERY("hidden"), EVERY("activation"), EVERY("batch_normalize"), EVERY("shortcut"), LAST};
 static keys lstm_keys = {EVERY("output"), EVERY("batch_normalize"), LAST};
 static keys gru_keys = {EVERY("output"), EVERY("batch_normalize"), EVERY("tanh"), LAST};
-static keys crnn_keys = {OURS("output_filters"), OURS("hidden_filters"), THEIRS("output", NULL), THEIRS("hidden", NULL), THEIRS("size", NULL), THEIRS("stride", NULL),
+static keys crnn_keys = {OURS("output_filters", NULL), OURS("hidden_filters", NULL), THEIRS("output", NULL), THEIRS("hidden", NULL), THEIRS("size", NULL), THEIRS("stride", NULL),
                          THEIRS("dilation", NULL), THEIRS("pad", NULL), THEIRS("padding", NULL), THEIRS("groups", NULL), EVERY("activation"), EVERY("batch_normalize"),
                          EVERY("shortcut"), LAST};
 static keys scale_channels_keys = {EVERY("from"), EVERY("scale_wh"), EVERY("activation"), LAST};

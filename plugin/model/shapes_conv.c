@@ -25,7 +25,6 @@ static enum prune_code refuse_unprunable(const struct shape_builder *b)
         {"xnor", "binarizes, so that zero inputs do not stay zero"},
         {"bin_output", "binarizes, so that zero inputs do not stay zero"},
         {"coordconv", "gives channels that hold coordinates"},
-        {"deform", "treats channels by their position"},
         {"rotate", "treats channels by their position"},
         {"stretch", "treats channels by their position"},
         {"sway", "treats channels by their position"},

@@ -128,14 +128,16 @@ enum prune_code shape_detection(struct shape_builder *b, struct prune_layer *l)
     return shape_flat(b, l, l->inputs, false);
 }
 
+/* Darknet follows yolo_layer= without looking when it is missing or 0. */
 enum prune_code shape_contrastive(struct shape_builder *b, struct prune_layer *l)
 {
     int at = 0;
     enum prune_code code = shape_int(b, "classes", 1000, 1, 1 << 24, &l->classes);
     if (!code) code = shape_int(b, "yolo_layer", 0, INT_MIN, INT_MAX, &at);
-    if (!code && at) code = shape_resolve(b, l, "yolo_layer", at, &l->refers_to); /* 0: none */
+    if (!code && !at) return shape_fail(b, "yolo_layer", "[contrastive] names no yolo_layer=; give the number of a yolo layer before it");
+    if (!code) code = shape_resolve(b, l, "yolo_layer", at, &l->refers_to);
     if (code) return code;
-    if (l->refers_to >= 0 && b->net->layers[l->refers_to].kind != PRUNE_YOLO)
-        return shape_fail(b, "yolo_layer", "yolo_layer=%d means layer %d, which is [%s]; name a yolo layer", at, l->refers_to, shape_kind_name(&b->net->layers[l->refers_to]));
-    return shape_same(b, l);
+    const struct prune_layer *head = &b->net->layers[l->refers_to];
+    if (head->kind == PRUNE_YOLO) return shape_same(b, l);
+    return shape_fail(b, "yolo_layer", "yolo_layer=%d means layer %d, which is [%s]; name a yolo layer", at, l->refers_to, shape_kind_name(head));
 }

@@ -258,6 +258,55 @@ static void a_line_of_100_megabytes_and_a_million_sections_are_read(void **state
     free(text);
 }
 
+static void a_comment_may_follow_a_number(void **state)
+{
+    (void)state;
+    static const char text[] = "[net]\nbatch = 64 # of 8\n[conv]\r\nfilters=32;wide, = deep\r\nlayers = -1, 8  # both\nanchors=1.5,2e1;x\nactivation=leaky # no\nname=#7\nsteps=1,2 # 3,4\n";
+    struct prune_cfg cfg;
+    struct prune_status st = {0};
+    int value = 0, *list = NULL;
+    size_t count = 0;
+    assert_int_equal(prune_cfg_parse(&cfg, "t.cfg", text, sizeof text - 1, &st), PRUNE_OK);
+    const struct prune_section *net = &cfg.sections[0], *conv = &cfg.sections[1];
+    assert_int_equal(prune_cfg_int(&cfg, net, "batch", 0, &value, &st), PRUNE_OK);
+    assert_int_equal(value, 64);
+    assert_span(&cfg, net->options[0].value_span, "64");
+    assert_int_equal(prune_cfg_int(&cfg, conv, "filters", 0, &value, &st), PRUNE_OK);
+    assert_int_equal(value, 32);
+    assert_span(&cfg, conv->options[0].value_span, "32");
+    assert_int_equal(prune_cfg_int_list(&cfg, conv, "layers", &list, &count, &st), PRUNE_OK);
+    assert_int_equal(count, 2);
+    assert_int_equal(list[1], 8);
+    assert_span(&cfg, conv->options[1].value_span, "-1, 8");
+    free(list);
+    assert_string_equal(prune_cfg_string(conv, "anchors", ""), "1.5,2e1");
+    assert_string_equal(prune_cfg_string(conv, "activation", ""), "leaky#no"); /* as Darknet compares it */
+    assert_string_equal(prune_cfg_string(conv, "name", ""), "#7");
+    assert_int_equal(prune_cfg_int_list(&cfg, conv, "steps", &list, &count, &st), PRUNE_FAILED);
+    assert_string_equal(st.message, "cannot use 't.cfg:9': the comment behind steps holds a comma, and Darknet counts it as one of the list; put the comment on a line of its own");
+    prune_cfg_free(&cfg);
+}
+
+static void an_edit_keeps_the_comment_behind_a_number(void **state)
+{
+    (void)state;
+    static const char text[] = "[conv]\r\nfilters =  32 ; wide, deep\r\nlayers=-1, 8#both\n";
+    struct prune_cfg cfg;
+    struct prune_edit_list edits = {0};
+    char *bytes = NULL;
+    size_t size = 0;
+    assert_int_equal(prune_cfg_parse(&cfg, "t.cfg", text, sizeof text - 1, NULL), PRUNE_OK);
+    assert_int_equal(prune_edit_set(&edits, &cfg, 0, "filters", "32", NULL, NULL), PRUNE_OK);
+    assert_int_equal(edits.count, 0); /* the value it has */
+    assert_int_equal(prune_edit_set(&edits, &cfg, 0, "filters", "7", NULL, NULL), PRUNE_OK);
+    assert_int_equal(prune_edit_set(&edits, &cfg, 0, "layers", "-1", NULL, NULL), PRUNE_OK);
+    assert_int_equal(prune_edit_apply(&cfg, &edits, &bytes, &size, NULL), PRUNE_OK);
+    assert_string_equal(bytes, "[conv]\r\nfilters =  7 ; wide, deep\r\nlayers=-1#both\n");
+    free(bytes);
+    prune_edit_free(&edits);
+    prune_cfg_free(&cfg);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -273,6 +322,8 @@ int main(void)
         cmocka_unit_test(edits_that_overlap_are_refused),
         cmocka_unit_test(no_edit_gives_back_the_bytes_of_every_good_cfg),
         cmocka_unit_test(a_line_of_100_megabytes_and_a_million_sections_are_read),
+        cmocka_unit_test(a_comment_may_follow_a_number),
+        cmocka_unit_test(an_edit_keeps_the_comment_behind_a_number),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -274,6 +274,31 @@ static void restarts_of_the_learning_rate_are_accepted_and_foreign(void **state)
     unload(&l);
 }
 
+/* Layers refer to others by number; a walk back for each would show as seconds. */
+static void many_layers_are_built_in_time_that_grows_with_them(void **state)
+{
+    (void)state;
+    static const char one[] = "[conv]\nfilters=1000\ngroups=1000\nshare_index=1\n[sam]\nfrom=-2\n[shortcut]\nfrom=-1,-2,1\nweights_type=per_channel\n[route]\nlayers=-1,-2\ngroups=2\n[implicit]\n[route]\nlayers=-2\n";
+    static const char head[] = "[net]\nheight=2\nwidth=2\nchannels=3\n[conv]\nfilters=1000\n[conv]\nfilters=1000\ngroups=1000\n";
+    enum { N = 1000 };
+    char *text = malloc(sizeof head + N * sizeof one);
+    size_t size = sizeof head - 1;
+    struct loaded l;
+    struct prune_weights_layout layout;
+    memcpy(text, head, size);
+    for (int i = 0; i < N; i++, size += sizeof one - 1) memcpy(text + size, one, sizeof one - 1);
+    assert_int_equal(prune_cfg_parse(&l.cfg, "t.cfg", text, size, NULL), PRUNE_OK);
+    assert_int_equal(prune_net_build(&l.net, &l.cfg, NULL), PRUNE_OK);
+    assert_int_equal(l.net.layer_count, 2 + 6 * N);
+    assert_int_equal(l.net.layers[6 * N - 4].share, 1);
+    assert_int_equal(l.net.parameters, 4000 + 2000 + N * (4000 + 128));
+    assert_int_equal(prune_layout_build(&layout, &l.net, NULL), PRUNE_OK);
+    assert_int_equal(layout.count, 4 + 2 * N);
+    prune_layout_free(&layout);
+    unload(&l);
+    free(text);
+}
+
 /* A file of so many floats behind a header of 20 bytes; values count up from 0. */
 static void write_floats(const char *path, size_t count)
 {
@@ -329,6 +354,41 @@ static void the_size_of_the_file_tells_who_wrote_it(void **state)
     unlink(path);
 }
 
+static void files_of_every_section_and_header_are_read(void **state)
+{
+    (void)state;
+    static const struct { const char *cfg, *weights; int dialect; size_t floats, header; const char *foreign; } rows[] = {
+        {"dialect-convolutions", "dialect-convolutions", PRUNE_ALEXEYAB, 112 + 148 + 160 + 148 + 148, 20, "stride_x=2"},
+        {"dialect-shortcuts", "dialect-shortcuts", PRUNE_ALEXEYAB, 112 + 30 + 18 + 2, 16, "[empty]"},
+        {"dialect-products", "dialect-products", PRUNE_ALEXEYAB, 112 + 20 + 5 + 20 + 8, 20, "[scale_channels]"},
+        {"dialect-recurrent", "dialect-recurrent", PRUNE_ALEXEYAB, 112 + 7 * 38 + 4 * 74 + 10 + 4 * 6 + 3 * 20 + 16, 20, "[conv_lstm]"},
+        {"two-layouts", "two-layouts-pjreddie", PRUNE_PJREDDIE, 112 + 12 + 771 + 20, 20, ""},
+        {"two-layouts", "two-layouts-alexeyab", PRUNE_ALEXEYAB, 112 + 16 + 771 + 10, 20, ""},
+        {"comments-behind-numbers", NULL, 0, 0, 0, ""},
+        {"dialect-routes", NULL, 0, 0, 0, "groups=2"},
+        {"dialect-heads", NULL, 0, 0, 0, "embedding_layer=1"},
+        {"sgdr", NULL, 0, 0, 0, "policy=sgdr"}};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct loaded l;
+        struct prune_weights w;
+        struct prune_status st = {0};
+        char cfg[128], weights[128];
+        snprintf(cfg, sizeof cfg, "tests/golden/good/%s.cfg", rows[i].cfg);
+        if (prune_net_read(&l.cfg, &l.net, cfg, &st)) fail_msg("%s", st.message);
+        assert_string_equal(l.net.foreign, rows[i].foreign);
+        if (rows[i].weights) {
+            snprintf(weights, sizeof weights, "tests/golden/good/%s.weights", rows[i].weights);
+            if (prune_weights_open(&w, weights, &l.net, &st) || prune_weights_check_finite(&w, &st)) fail_msg("%s", st.message);
+            assert_int_equal(w.layout.dialect, rows[i].dialect);
+            assert_int_equal(w.layout.floats, rows[i].floats);
+            assert_int_equal(w.header.size, rows[i].header);
+            assert_int_equal(w.header.seen, 640);
+            prune_weights_close(&w);
+        }
+        unload(&l);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -342,6 +402,8 @@ int main(void)
         cmocka_unit_test(what_pjreddies_darknet_alone_knows_is_noticed),
         cmocka_unit_test(more_boxes_than_the_host_keeps_are_refused_there_alone),
         cmocka_unit_test(restarts_of_the_learning_rate_are_accepted_and_foreign),
+        cmocka_unit_test(files_of_every_section_and_header_are_read),
+        cmocka_unit_test(many_layers_are_built_in_time_that_grows_with_them),
         cmocka_unit_test(the_size_of_the_file_tells_who_wrote_it),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
