@@ -18,6 +18,8 @@ static const char USAGE[] =
     "DIR/<base>-pruned.mask.json. Every Darknet loads the pair. A mask that keeps everything gives byte-identical files.\n"
     "\n"
     "  -mask FILE        the units of this mask file (no target then)\n"
+    "  -other-weights 0|1\n"
+    "                    1: the mask may have been made with other weights of the same cfg, say, before training on (default: 0)\n"
     "  -scores FILE      scores, as 'darknet prune score' writes them; needs a target\n"
     "  -criterion C      magnitude, bn-scale or random: computed from the weights alone; needs a target\n"
     "  -norm 1|2         magnitude: L1 or L2 norm of a filter (default: 2)\n"
@@ -39,7 +41,7 @@ struct request {
     const struct prune_criterion *found;
     struct prune_select_options select;
     long seed, norm;
-    bool masked, verify, verify_given;
+    bool masked, verify, verify_given, other_weights;
 };
 
 /* Above this `apply` stays what it is for: a rewrite that needs little memory. The user is told how to compare. */
@@ -66,15 +68,28 @@ static enum prune_code read_request(const struct prune_args *a, struct request *
     if (!rc) rc = prune_args_int(a, "norm", 1, 2, 2, &r->norm, st);
     if (!rc) rc = prune_args_int(a, "seed", 0, 0x7fffffffffffffffL, 1, &r->seed, st);
     if (!rc) rc = prune_args_switch(a, "masked", false, &r->masked, st);
+    if (!rc) rc = prune_args_switch(a, "other-weights", false, &r->other_weights, st);
     if (!rc) rc = prune_args_switch(a, "verify", true, &r->verify, st);
     r->verify_given = prune_args_has(a, "verify");
     if (!rc && r->criterion) rc = prune_args_criterion(r->criterion, &r->found, st);
     return rc;
 }
 
+/* Whole units, and parts that stay equal: both are said with the mask's name. */
+static enum prune_code read_mask(const struct prune_project *p, const char *path, uint8_t *removed, struct prune_status *st)
+{
+    struct prune_plan plan = { 0 };
+    enum prune_code rc = prune_mask_read(path, &p->units, &p->origin, removed, st);
+    if (rc) return rc;
+    rc = prune_plan_build(&plan, &p->net, &p->units, removed, st);
+    if (rc) return prune_explain(st, "mask '%s': ", path);
+    prune_plan_free(&plan);
+    return PRUNE_OK;
+}
+
 static enum prune_code choose(const struct prune_project *p, const struct request *r, uint8_t *removed, struct prune_status *st)
 {
-    if (r->mask) return prune_mask_read(r->mask, &p->units, &p->origin, removed, st);
+    if (r->mask) return read_mask(p, r->mask, removed, st);
     double *scores = malloc((p->units.count + 1) * sizeof *scores);
     if (!scores) return prune_fail_memory(st, p->units.count * sizeof *scores, "scores");
     enum prune_code rc = r->scores ? prune_scores_read(r->scores, &p->units, &p->origin, scores, st)
@@ -144,7 +159,7 @@ static enum prune_code apply(const struct prune_project *p, const struct prune_h
 static enum prune_code run(int argc, char **argv, const struct prune_host *host, struct prune_status *st)
 {
     static const struct prune_flag flags[] = { { "mask", true }, { "scores", true }, { "criterion", true }, { "norm", true }, { "seed", true }, { "out", true },
-                                               { "masked", true }, { "verify", true }, PRUNE_SELECT_FLAGS, { 0 } };
+                                               { "masked", true }, { "verify", true }, { "other-weights", true }, PRUNE_SELECT_FLAGS, { 0 } };
     struct prune_args a;
     struct prune_project p;
     struct request r;
@@ -152,6 +167,7 @@ static enum prune_code run(int argc, char **argv, const struct prune_host *host,
     if (!rc) rc = read_request(&a, &r, st);
     if (!rc) rc = prune_project_open(&p, a.positional[0], a.positional[1], prune_args_string(&a, "protect", NULL), st);
     if (rc) return rc;
+    p.origin.other_weights = r.other_weights;
     rc = apply(&p, host, &r, st);
     prune_project_close(&p);
     return rc;

@@ -20,6 +20,8 @@ static const char USAGE[] =
     "\n"
     PRUNE_IMAGE_HELP
     "  -mask FILE        shut the gates of the units that this mask removes\n"
+    "  -other-weights 0|1\n"
+    "                    1: the mask may have been made with other weights of the same cfg (default: 0)\n"
     "  -shut L:C[,L:C]   shut the gate of the unit that has channel C of layer L\n"
     "  -batch B          images per forward pass (default: the cfg's batch / subdivisions)\n"
     "  -json FILE        all numbers, machine-readable\n"
@@ -39,6 +41,7 @@ struct job {
     struct prune_project project;
     struct prune_image_set set;
     struct prune_open_options open;
+    bool other_weights;            /* the mask may be of other weights */
     uint8_t *removed;              /* [units] gates to shut; NULL: none */
     struct prune_lines names;      /* of the classes, as far as the data file has them */
     struct prune_evaluation result;
@@ -66,6 +69,7 @@ static enum prune_code read_options(struct job *j, const struct prune_args *a, s
     enum prune_code rc = prune_args_images(a, j->data, PRUNE_DATA_VALID, &j->set, st);
     if (!rc) rc = prune_args_host(a, &j->open, st);
     if (!rc) rc = prune_args_int(a, "batch", 1, INT_MAX, 0, &batch, st);
+    if (!rc) rc = prune_args_switch(a, "other-weights", false, &j->other_weights, st);
     if (!rc && j->json) rc = check_output(j, j->json, st);
     if (!rc && j->predictions) rc = check_output(j, j->predictions, st);
     j->open.batch = (int)batch;
@@ -97,6 +101,7 @@ static enum prune_code read_mask(struct job *j, struct prune_status *st)
     if (!j->mask && !j->shut) return PRUNE_OK;
     j->removed = calloc(n ? n : 1, 1);
     if (!j->removed) return prune_fail_memory(st, n, "mask");
+    j->project.origin.other_weights = j->other_weights;
     if (j->mask) return prune_mask_read(j->mask, &j->project.units, &j->project.origin, j->removed, st);
     enum prune_code rc = PRUNE_OK;
     char *end;
@@ -227,7 +232,7 @@ static void job_free(struct job *j)
 
 static enum prune_code run(int argc, char **argv, const struct prune_host *host, struct prune_status *st)
 {
-    static const struct prune_flag flags[] = {PRUNE_IMAGE_FLAGS, {"mask", true}, {"shut", true}, {"batch", true}, {"json", true}, {"predictions", true},
+    static const struct prune_flag flags[] = {PRUNE_IMAGE_FLAGS, {"mask", true}, {"other-weights", true}, {"shut", true}, {"batch", true}, {"json", true}, {"predictions", true},
                                               PRUNE_HOST_FLAGS, {0}};
     struct job j = {.host = host};
     struct prune_args a;

@@ -1,22 +1,22 @@
 /* `darknet prune inspect`: what a network consists of for pruning: layers with units, parameters and cost, what is tied to what and
  * why, what must stay and why. Needs no host and no data. */
-#include <cjson/cJSON.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "../base/file_io.h"
-#include "common.h"
+#include "inspect_json.h"
 #include "verbs.h"
 
 static const char USAGE[] =
     "usage: darknet prune inspect <cfg> [weights] [-json] [-protect L]\n"
     "\n"
     "Prints the layer table with units, parameters and BFLOPs, which layers are tied to which and why, and which channels\n"
-    "are protected and why. A unit is the smallest set of channels that can be removed and leave a valid network; most are\n"
-    "one filter. With weights, the file is checked too: size, NaN and infinity.\n"
+    "are protected and why, and the residual blocks that can go whole. A unit is the smallest set of channels that can be\n"
+    "removed and leave a valid network; most are one filter. With weights, the file is checked too: size, NaN and infinity.\n"
     "\n"
-    "  -json             the same as JSON, with every unit and its members (default: text)\n"
+    "  -json             the same as JSON, with every unit, its members and its cost: docs/inspect.md (default: text)\n"
     "  -protect L        layers whose units all stay: \"0\", \"0,81-83\" (default: none)\n"
     "\n"
     "example:\n"
@@ -24,26 +24,9 @@ static const char USAGE[] =
     "\n"
     "exit codes: 0 done, 1 the cfg or the weights are refused, 2 wrong usage\n";
 
-/* What a layer's own channels amount to. */
-struct layer_units { size_t units, removable; const char *why; };
-
 static bool makes_channels(const struct prune_layer *l)
 {
     return prune_kind_info(l->kind)->rule == PRUNE_CH_PRODUCE;
-}
-
-static struct layer_units count_units(const struct prune_project *p, const struct prune_layer *l)
-{
-    struct layer_units n = { 0, 0, NULL };
-    for (int c = 0, last = -1; c < l->out_c; c++) {
-        int u = p->units.of_channel[l->index][c];
-        if (u < 0 || u == last) continue;
-        last = u;
-        n.units++;
-        if (!p->units.items[u].protected_because) n.removable++;
-        else if (!n.why) n.why = p->units.items[u].protected_because;
-    }
-    return n;
 }
 
 /* seen[layer] = 1 for the other layers that have a member in a unit of this one. */
@@ -100,7 +83,7 @@ static void print_layer(const struct prune_project *p, const struct prune_layer 
 {
     char in[32], out[32], kernel[32], units[32] = "", groups[24] = "", cost[24] = "", parameters[24] = "";
     bool makes = makes_channels(l);
-    struct layer_units n = count_units(p, l);
+    struct prune_layer_units n = prune_inspect_count(p, l);
     shape_text(in, sizeof in, l->w, l->h, l->c);
     shape_text(out, sizeof out, l->out_w, l->out_h, l->out_c);
     kernel_text(kernel, sizeof kernel, l);
@@ -135,52 +118,64 @@ static void print_ties(const struct prune_project *p)
     }
     if (u->balance_count) printf("\nbalanced groups (every part loses equally many, or goes whole)\n");
     for (size_t i = 0; i < u->balance_count; i++)
-        printf("  layer %d, %s: %zu parts of %zu\n", u->balances[i].layer,
-               p->net.layers[u->balances[i].layer].kind == PRUNE_ROUTE ? "slices" : i + 1 < u->balance_count && u->balances[i + 1].layer == u->balances[i].layer ? "inputs" : "filters",
-               u->balances[i].parts, u->balances[i].part_size);
+        printf("  layer %d, %s: %zu parts of %zu\n", u->balances[i].layer, prune_inspect_balance(p, i), u->balances[i].parts, u->balances[i].part_size);
 }
 
-static size_t count_removable(const struct prune_units *u)
+/* A reason, how many units it holds, and the layers of the first and the last of them. */
+struct reason { const char *why; size_t units; int lo, hi; };
+
+/* The entry of that text; the last one found is tried first: units of one layer share their reason. */
+static struct reason *find_reason(struct reason **list, size_t *count, struct reason *last, const char *why)
 {
-    size_t n = 0;
-    for (size_t i = 0; i < u->count; i++) n += !u->items[i].protected_because;
-    return n;
+    if (last && (last->why == why || !strcmp(last->why, why))) return last;
+    for (size_t i = 0; i < *count; i++)
+        if (!strcmp((*list)[i].why, why)) return &(*list)[i];
+    struct reason *grown = realloc(*list, (*count + 1) * sizeof *grown);
+    if (!grown) return NULL;
+    *list = grown;
+    grown[*count] = (struct reason){ why, 0, INT_MAX, -1 };
+    return &grown[(*count)++];
 }
 
 /* Each reason once, with the layers it holds for. */
-static void print_protected(const struct prune_project *p)
+static enum prune_code print_protected(const struct prune_project *p, struct prune_status *st)
 {
     const struct prune_units *u = &p->units;
-    if (count_removable(u) == u->count) return;
-    printf("\nprotected\n");
+    struct reason *list = NULL, *r = NULL;
+    size_t count = 0;
     for (size_t i = 0; i < u->count; i++) {
-        const char *why = u->items[i].protected_because;
-        bool first = why != NULL;
-        for (size_t j = 0; first && j < i; j++) first = !u->items[j].protected_because || strcmp(u->items[j].protected_because, why) != 0;
-        if (!first) continue;
-        size_t units = 0;
-        int lo = u->members[u->items[i].first_member].layer, hi = lo;
-        for (size_t j = i; j < u->count; j++) {
-            if (!u->items[j].protected_because || strcmp(u->items[j].protected_because, why) != 0) continue;
-            int l = u->members[u->items[j].first_member].layer;
-            if (l > hi) hi = l;
-            units++;
+        if (!u->items[i].protected_because) continue;
+        r = find_reason(&list, &count, r, u->items[i].protected_because);
+        if (!r) {
+            free(list);
+            return prune_fail_memory(st, count * sizeof *list, "reasons");
         }
-        if (lo == hi) printf("  %zu unit%s of layer %d: %s\n", units, units == 1 ? "" : "s", lo, why);
-        else printf("  %zu units of layers %d to %d: %s\n", units, lo, hi, why);
+        int l = u->members[u->items[i].first_member].layer;
+        if (l < r->lo) r->lo = l;
+        if (l > r->hi) r->hi = l;
+        r->units++;
     }
+    if (count) printf("\nprotected\n");
+    for (size_t i = 0; i < count; i++) {
+        if (list[i].lo == list[i].hi) printf("  %zu unit%s of layer %d: %s\n", list[i].units, list[i].units == 1 ? "" : "s", list[i].lo, list[i].why);
+        else printf("  %zu units of layers %d to %d: %s\n", list[i].units, list[i].lo, list[i].hi, list[i].why);
+    }
+    free(list);
+    return PRUNE_OK;
 }
 
-static double megabytes(const struct prune_project *p)
+static void print_blocks(const struct prune_project *p, const struct prune_blocks *b)
 {
-    struct prune_weights_layout layout;
-    if (prune_layout_build(&layout, &p->net, NULL)) return 0;
-    double mb = (double)layout.floats * 4 / 1e6;
-    prune_layout_free(&layout);
-    return mb;
+    if (b->count) printf("\nblocks (apply -drop-block takes them out whole)\n");
+    for (size_t i = 0; i < b->count; i++)
+        printf("  shortcut at layer %d: layers %d to %d, %.4f BFLOPs (%.1f%%), %llu parameters%s\n", b->items[i].shortcut, b->items[i].from + 1, b->items[i].shortcut,
+               prune_bflops(b->items[i].macs), p->net.macs ? 100 * (double)b->items[i].macs / (double)p->net.macs : 0, (unsigned long long)b->items[i].parameters,
+               b->items[i].stays_activation ? "; its activation stays" : "");
+    if (b->other_count) printf("\nshortcuts that close no block\n");
+    for (size_t i = 0; i < b->other_count; i++) printf("  layer %d: %s\n", b->others[i].shortcut, b->others[i].why);
 }
 
-static enum prune_code print_text(const struct prune_project *p, struct prune_status *st)
+static enum prune_code print_text(const struct prune_project *p, const struct prune_blocks *blocks, struct prune_status *st)
 {
     uint8_t *seen = malloc(p->net.layer_count + 1);
     if (!seen) return prune_fail_memory(st, p->net.layer_count, "layer table");
@@ -188,116 +183,18 @@ static enum prune_code print_text(const struct prune_project *p, struct prune_st
     for (size_t i = 0; i < p->net.layer_count; i++) print_layer(p, &p->net.layers[i], seen);
     free(seen);
     print_ties(p);
-    print_protected(p);
-    printf("\n%zu layers, %zu units (%zu removable, %zu protected) of %zu channels\n", p->net.layer_count, p->units.count, count_removable(&p->units),
-           p->units.count - count_removable(&p->units), p->units.member_count);
+    enum prune_code rc = print_protected(p, st);
+    if (rc) return rc;
+    print_blocks(p, blocks);
+    printf("\n%zu layers, %zu units (%zu removable, %zu protected) of %zu channels\n", p->net.layer_count, p->units.count, prune_inspect_removable(&p->units),
+           p->units.count - prune_inspect_removable(&p->units), p->units.member_count);
     printf("%llu parameters, %llu multiply-adds (%.4f BFLOPs), %.2f MB of weights\n", (unsigned long long)p->net.parameters, (unsigned long long)p->net.macs,
-           prune_bflops(p->net.macs), megabytes(p));
+           prune_bflops(p->net.macs), prune_inspect_megabytes(p));
+    if (p->net.dialects & PRUNE_PJREDDIE) printf("loads in %s\n", p->net.dialects & PRUNE_ALEXEYAB ? "every Darknet" : "pjreddie's Darknet alone");
+    else printf("loads in AlexeyAB's and hank-ai's Darknet, not in pjreddie's (line %d: %s)\n", p->net.foreign_line, p->net.foreign);
     if (p->has_weights)
         printf("weights '%s': version %d.%d.%d, seen %llu images, size right, all values finite\n", p->weights.path, (int)p->weights.header.major,
                (int)p->weights.header.minor, (int)p->weights.header.revision, (unsigned long long)p->weights.header.seen);
-    return PRUNE_OK;
-}
-
-static cJSON *json_layer(const struct prune_project *p, const struct prune_layer *l)
-{
-    cJSON *o = cJSON_CreateObject(), *sources = cJSON_CreateIntArray(l->sources, (int)l->source_count);
-    struct layer_units n = count_units(p, l);
-    const int in[3] = { l->w, l->h, l->c }, out[3] = { l->out_w, l->out_h, l->out_c };
-    cJSON_AddNumberToObject(o, "layer", l->index);
-    cJSON_AddNumberToObject(o, "line", l->line);
-    cJSON_AddStringToObject(o, "kind", prune_kind_info(l->kind)->name);
-    cJSON_AddItemToObject(o, "sources", sources);
-    cJSON_AddItemToObject(o, "input", cJSON_CreateIntArray(in, 3));
-    cJSON_AddItemToObject(o, "output", cJSON_CreateIntArray(out, 3));
-    cJSON_AddNumberToObject(o, "size", l->size);
-    cJSON_AddNumberToObject(o, "stride", l->stride);
-    cJSON_AddNumberToObject(o, "groups", l->groups);
-    cJSON_AddNumberToObject(o, "parameters", (double)l->parameters);
-    cJSON_AddNumberToObject(o, "macs", (double)l->macs);
-    cJSON_AddNumberToObject(o, "bflops", prune_bflops(l->macs));
-    if (makes_channels(l)) {
-        cJSON_AddNumberToObject(o, "units", (double)n.units);
-        cJSON_AddNumberToObject(o, "removable", (double)n.removable);
-        if (n.why) cJSON_AddStringToObject(o, "protected", n.why);
-    }
-    return o;
-}
-
-static cJSON *json_unit(const struct prune_units *units, size_t u)
-{
-    const struct prune_unit *unit = &units->items[u];
-    cJSON *o = cJSON_CreateObject(), *members = cJSON_CreateArray(), *gates = cJSON_CreateArray();
-    for (size_t i = 0; i < unit->member_count; i++) {
-        const int m[2] = { units->members[unit->first_member + i].layer, units->members[unit->first_member + i].channel };
-        cJSON_AddItemToArray(members, cJSON_CreateIntArray(m, 2));
-    }
-    for (size_t i = 0; i < unit->site_count; i++) {
-        const struct prune_gate_site *s = &units->sites[unit->first_site + i];
-        cJSON *gate = cJSON_CreateObject();
-        cJSON_AddNumberToObject(gate, "layer", s->layer);
-        cJSON_AddNumberToObject(gate, "channel", s->channel);
-        cJSON_AddStringToObject(gate, "place", s->place == PRUNE_GATE_BEFORE_ACTIVATION ? "before activation" : "output");
-        cJSON_AddItemToArray(gates, gate);
-    }
-    cJSON_AddNumberToObject(o, "unit", (double)u);
-    cJSON_AddItemToObject(o, "members", members);
-    cJSON_AddItemToObject(o, "gates", gates);
-    cJSON_AddItemToObject(o, "protected", unit->protected_because ? cJSON_CreateString(unit->protected_because) : cJSON_CreateNull());
-    return o;
-}
-
-static void json_constraints(const struct prune_project *p, cJSON *root)
-{
-    cJSON *ties = cJSON_AddArrayToObject(root, "ties"), *balances = cJSON_AddArrayToObject(root, "balances");
-    for (size_t i = 0; i < p->units.tie_count; i++) {
-        const struct prune_tie *t = &p->units.ties[i];
-        cJSON *o = cJSON_CreateObject();
-        cJSON_AddNumberToObject(o, "layer_a", t->layer_a);
-        cJSON_AddNumberToObject(o, "layer_b", t->layer_b);
-        cJSON_AddNumberToObject(o, "channels", t->channels);
-        cJSON_AddNumberToObject(o, "at_layer", t->at_layer);
-        cJSON_AddStringToObject(o, "reason", t->reason);
-        cJSON_AddItemToArray(ties, o);
-    }
-    for (size_t i = 0; i < p->units.balance_count; i++) {
-        const struct prune_balance *b = &p->units.balances[i];
-        cJSON *o = cJSON_CreateObject();
-        cJSON_AddNumberToObject(o, "layer", b->layer);
-        cJSON_AddNumberToObject(o, "parts", (double)b->parts);
-        cJSON_AddItemToObject(o, "units", cJSON_CreateIntArray(b->units, (int)(b->parts * b->part_size)));
-        cJSON_AddItemToArray(balances, o);
-    }
-}
-
-static enum prune_code print_json(const struct prune_project *p, struct prune_status *st)
-{
-    static const char *const TASKS[] = { "other", "classifier", "detector" };
-    cJSON *root = cJSON_CreateObject();
-    cJSON_AddStringToObject(root, "format", "darknet-prune-inspect");
-    cJSON_AddNumberToObject(root, "version", 1);
-    cJSON_AddStringToObject(root, "cfg", p->net.cfg->path);
-    cJSON_AddStringToObject(root, "cfg_hash", p->origin.cfg_hash);
-    if (p->has_weights) {
-        cJSON_AddStringToObject(root, "weights", p->weights.path);
-        cJSON_AddStringToObject(root, "weights_hash", p->origin.weights_hash);
-        cJSON_AddNumberToObject(root, "seen", (double)p->weights.header.seen);
-    }
-    cJSON_AddStringToObject(root, "task", TASKS[p->net.task]);
-    cJSON_AddNumberToObject(root, "parameters", (double)p->net.parameters);
-    cJSON_AddNumberToObject(root, "macs", (double)p->net.macs);
-    cJSON_AddNumberToObject(root, "bflops", prune_bflops(p->net.macs));
-    cJSON_AddNumberToObject(root, "megabytes", megabytes(p));
-    cJSON_AddNumberToObject(root, "removable_units", (double)count_removable(&p->units));
-    cJSON *layers = cJSON_AddArrayToObject(root, "layers"), *units = cJSON_AddArrayToObject(root, "units");
-    for (size_t i = 0; i < p->net.layer_count; i++) cJSON_AddItemToArray(layers, json_layer(p, &p->net.layers[i]));
-    for (size_t u = 0; u < p->units.count; u++) cJSON_AddItemToArray(units, json_unit(&p->units, u));
-    json_constraints(p, root);
-    char *text = cJSON_Print(root);
-    cJSON_Delete(root);
-    if (!text) return prune_fail_memory(st, 1, "JSON");
-    puts(text);
-    free(text);
     return PRUNE_OK;
 }
 
@@ -310,7 +207,10 @@ static enum prune_code run(int argc, char **argv, const struct prune_host *host,
     enum prune_code rc = prune_args_parse(&a, argc, argv, flags, 1, 2, st);
     if (!rc) rc = prune_project_open(&p, a.positional[0], a.count > 1 ? a.positional[1] : NULL, prune_args_string(&a, "protect", NULL), st);
     if (rc) return rc;
-    rc = prune_args_has(&a, "json") ? print_json(&p, st) : print_text(&p, st);
+    struct prune_blocks blocks = { 0 };
+    rc = prune_blocks_find(&blocks, &p.net, st);
+    if (!rc) rc = prune_args_has(&a, "json") ? prune_inspect_json(&p, &blocks, st) : print_text(&p, &blocks, st);
+    prune_blocks_free(&blocks);
     prune_project_close(&p);
     return rc;
 }

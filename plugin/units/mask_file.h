@@ -1,19 +1,28 @@
-/* Mask file (JSON, version 1): which units of which cfg and weights are removed.
- * { "format": "darknet-prune-mask", "version": 1, "cfg": {"file", "hash"}, "weights": {"file", "hash"} | null, "kind": "unit",
+/* Mask file (JSON): which units, and which whole blocks, of which cfg and weights are removed; docs/mask.md describes it.
+ * { "format": "darknet-prune-mask", "version": 1 or 2, "cfg": {"file", "hash"}, "weights": {"file", "hash"} | null, "kind": "unit",
+ *   version 2 alone: "blocks": [ {"shortcut": S, "layers": [first, last]} ... ],
  *   "removed": [ {"layer": L, "channels": [..]} ... ], "kept": [ {"layer": L, "channels": [..]} ... ] }
- * Channels are producers in the ORIGINAL cfg's numbering; "kept" lists the surviving channels of every layer that lost some: the identity map of the
- * rewritten network. A mask is refused when the hash of the cfg differs, a unit is removed in part, or a protected unit is named. */
+ * Numbers are those of the ORIGINAL cfg. Channels are producers; "kept" lists the surviving channels of every layer that lost some: the identity
+ * map of the rewritten network. With blocks, the units are those of the network without them (rewrite/drop.h).
+ * Refused: another cfg, other weights (unless origin->other_weights), a unit in part, a protected unit, a channel twice, blocks that are not dropped. */
 #ifndef PRUNE_UNITS_MASK_FILE_H
 #define PRUNE_UNITS_MASK_FILE_H
 
-#include "units.h"
+#include "blocks.h"
 
-struct prune_mask_origin { const char *cfg_path; char cfg_hash[32]; const char *weights_path; char weights_hash[32]; /* "" = none */ };
+struct prune_mask_origin {
+    const char *cfg_path; char cfg_hash[32];
+    const char *weights_path; char weights_hash[32];     /* "" = none */
+    bool other_weights;                  /* reading: weights of another hash are allowed */
+    const struct prune_dropped *dropped; /* the units are those of the cfg without these blocks; NULL: of the cfg as it is */
+};
 
 enum prune_code prune_mask_write(const char *path, const struct prune_units *units, const uint8_t *removed, const struct prune_mask_origin *origin, struct prune_status *st);
 /* removed has units->count entries, set to 0 or 1 on success. parse: of bytes in memory, text[size] == NUL; path for messages. */
 enum prune_code prune_mask_parse(const char *path, const char *text, size_t size, const struct prune_units *units, const struct prune_mask_origin *origin,
                                  uint8_t *removed, struct prune_status *st);
 enum prune_code prune_mask_read(const char *path, const struct prune_units *units, const struct prune_mask_origin *origin, uint8_t *removed, struct prune_status *st);
+/* The shortcuts of the mask's blocks (malloc'd; none: NULL and 0), which are to be dropped before the units are read. Header and hashes are checked. */
+enum prune_code prune_mask_read_blocks(const char *path, const struct prune_mask_origin *origin, int **shortcuts, size_t *count, struct prune_status *st);
 
 #endif

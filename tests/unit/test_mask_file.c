@@ -70,19 +70,29 @@ static void masks_that_are_not_of_this_network_are_refused_by_name(void **state)
         { HEADER "[]} x", "is not JSON" },
         { "[]", "is no mask file" },
         { "{\"format\":\"darknet-prune-scores\"}", "is no mask file" },
-        { "{\"format\":\"darknet-prune-mask\",\"version\":2}", "another version" },
+        { "{\"format\":\"darknet-prune-mask\",\"version\":3}", "another version (3)" },
+        { "{\"format\":\"darknet-prune-mask\",\"version\":1.5}", "another version (1.5)" },
+        { "{\"format\":\"darknet-prune-mask\",\"version\":\"1\"}", "another version (\"1\")" },
+        { "{\"format\":\"darknet-prune-mask\"}", "another version (nothing)" },
         { "{\"format\":\"darknet-prune-mask\",\"version\":1,\"kind\":\"weight\"}", "kind 'weight'" },
-        { "{\"format\":\"darknet-prune-mask\",\"version\":1,\"kind\":\"unit\",\"cfg\":{\"hash\":\"xxh64:1\"},\"removed\":[]}", "belongs to another cfg: it was made for xxh64:1, 'net.cfg' is" },
-        { "{\"format\":\"darknet-prune-mask\",\"version\":1,\"kind\":\"unit\",\"removed\":[]}", "(no hash)" },
+        { "{\"format\":\"darknet-prune-mask\",\"version\":1,\"kind\":\"unit\",\"cfg\":{\"hash\":\"xxh64:1\"},\"removed\":[]}", "belongs to another cfg: it was made for '(no file name)' (xxh64:1), and 'net.cfg' is xxh64:0123456789abcdef; give the cfg" },
+        { "{\"format\":\"darknet-prune-mask\",\"version\":1,\"kind\":\"unit\",\"removed\":[]}", "(no file name)' (no hash)" },
         { HEADER "{}}", "no list 'removed'" },
-        { HEADER "[7]}", "names a layer that the cfg does not have" },
-        { HEADER "[{\"layer\":99,\"channels\":[]}]}", "names a layer that the cfg does not have" },
-        { HEADER "[{\"layer\":-1,\"channels\":[]}]}", "names a layer that the cfg does not have" },
-        { HEADER "[{\"layer\":0.5,\"channels\":[]}]}", "names a layer that the cfg does not have" },
+        { HEADER "[7]}", "'removed' holds 7" },
+        { HEADER "[{\"layer\":99,\"channels\":[]}]}", "names layer 99, and the cfg has layers 0 to 5" },
+        { HEADER "[{\"layer\":-1,\"channels\":[]}]}", "names layer -1, and the cfg has layers 0 to 5" },
+        { HEADER "[{\"layer\":0.5,\"channels\":[]}]}", "names layer 0.5, and the cfg has layers 0 to 5" },
+        { HEADER "[{\"layer\":\"0\",\"channels\":[]}]}", "names layer \"0\", and" },
+        { HEADER "[{\"channels\":[]}]}", "names layer nothing, and" },
+        { HEADER "[{\"layer\":0,\"channels\":3}]}", "layer 0 has no list 'channels'" },
         { HEADER "[{\"layer\":0}]}", "layer 0 has no list 'channels'" },
-        { HEADER "[{\"layer\":0,\"channels\":[4]}]}", "a channel that layer 0 does not have (it makes 4 that can be removed)" },
-        { HEADER "[{\"layer\":0,\"channels\":[1e300]}]}", "a channel that layer 0 does not have" },
-        { HEADER "[{\"layer\":2,\"channels\":[0]}]}", "a channel that layer 2 does not have" },
+        { HEADER "[{\"layer\":0,\"channels\":[4]}]}", "names channel 4 of layer 0, which does not have it (it makes 4 that can be removed)" },
+        { HEADER "[{\"layer\":0,\"channels\":[-1]}]}", "names channel -1 of layer 0" },
+        { HEADER "[{\"layer\":0,\"channels\":[1.5]}]}", "names channel 1.5 of layer 0" },
+        { HEADER "[{\"layer\":0,\"channels\":[\"1\"]}]}", "names channel \"1\" of layer 0" },
+        { HEADER "[{\"layer\":0,\"channels\":[null]}]}", "names channel null of layer 0" },
+        { HEADER "[{\"layer\":0,\"channels\":[1e300]}]}", "names channel 1e+300 of layer 0" },
+        { HEADER "[{\"layer\":2,\"channels\":[0]}]}", "names channel 0 of layer 2" },
         { HEADER "[{\"layer\":0,\"channels\":[1,1]}]}", "layer 0 channel 1 twice" },
         { HEADER "[{\"layer\":0,\"channels\":[1]}]}", "removes layer 0 channel 1 but not layer 1 channel 1, which is tied to it" },
         { HEADER "[{\"layer\":3,\"channels\":[0]}]}", "layer 3 channel 0, which must stay: read by a softmax" },
@@ -129,6 +139,44 @@ static void units_the_user_protects_are_refused_too(void **state)
     text_close(&t);
 }
 
+static void a_mask_of_other_weights_is_refused_unless_they_are_allowed(void **state)
+{
+    (void)state;
+    struct text_net t;
+    text_open(&t, TEXT);
+    uint8_t removed[32] = { 0 };
+    size_t size;
+    removed[unit_of(&t, 0, 2)] = 1;
+    char *text = written(&t, removed, &size);
+    struct prune_mask_origin other = ORIGIN;
+    other.weights_path = "tuned.weights";
+    strcpy(other.weights_hash, "xxh64:2");
+    assert_int_equal(prune_mask_parse("m.json", text, size, &t.units, &other, removed, &st), PRUNE_FAILED);
+    assert_non_null(strstr(st.message, "mask 'm.json' belongs to other weights: it was made for 'net.weights' (xxh64:1), and 'tuned.weights' is xxh64:2; give those, or '-other-weights 1'"));
+    other.other_weights = true;
+    assert_int_equal(prune_mask_parse("m.json", text, size, &t.units, &other, removed, &st), PRUNE_OK);
+    other = (struct prune_mask_origin){ .cfg_path = "net.cfg", .cfg_hash = "xxh64:0123456789abcdef" };      /* no weights at hand */
+    assert_int_equal(prune_mask_parse("m.json", text, size, &t.units, &other, removed, &st), PRUNE_OK);
+    free(text);
+    static const char malformed[] = "{\"format\":\"darknet-prune-mask\",\"version\":1,\"cfg\":{\"hash\":\"xxh64:0123456789abcdef\"},\"kind\":\"unit\",\"weights\":7,\"removed\":[]}";
+    assert_int_equal(prune_mask_parse("m.json", malformed, sizeof malformed - 1, &t.units, &ORIGIN, removed, &st), PRUNE_FAILED);
+    assert_non_null(strstr(st.message, "'weights' is 7, neither null nor an object"));
+    text_close(&t);
+}
+
+static void unknown_members_are_ignored(void **state)
+{
+    (void)state;
+    struct text_net t;
+    text_open(&t, TEXT);
+    uint8_t removed[32] = { 0 };
+    static const char text[] = "{\"note\":[1],\"format\":\"darknet-prune-mask\",\"version\":1,\"cfg\":{\"hash\":\"xxh64:0123456789abcdef\",\"by\":2},\"kind\":\"unit\","
+                               "\"removed\":[{\"why\":null,\"layer\":1,\"channels\":[5]}]}";
+    assert_int_equal(prune_mask_parse("m", text, sizeof text - 1, &t.units, &ORIGIN, removed, &st), PRUNE_OK);
+    assert_int_equal(removed[unit_of(&t, 1, 5)], 1);
+    text_close(&t);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -137,6 +185,8 @@ int main(void)
         cmocka_unit_test(masks_that_are_not_of_this_network_are_refused_by_name),
         cmocka_unit_test(an_empty_mask_removes_nothing),
         cmocka_unit_test(units_the_user_protects_are_refused_too),
+        cmocka_unit_test(a_mask_of_other_weights_is_refused_unless_they_are_allowed),
+        cmocka_unit_test(unknown_members_are_ignored),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
