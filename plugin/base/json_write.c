@@ -36,16 +36,27 @@ static void new_line(struct prune_json *j, int tabs)
     for (int i = 0; i < tabs; i++) put(j, "\t", 1);
 }
 
+static bool is_plain(char c)
+{
+    return (unsigned char)c >= 0x20 && c != '"' && c != '\\';
+}
+
 static void put_quoted(struct prune_json *j, const char *text)
 {
     static const char *const SHORT = "\"\\\b\f\n\r\t", *const LETTER = "\"\\bfnrt";
     put(j, "\"", 1);
-    for (const char *c = text; *c; c++) {
+    for (const char *c = text; *c;) {
+        size_t plain = 0;
+        while (is_plain(c[plain])) plain++;      /* the NUL is not */
+        put(j, c, plain);
+        c += plain;
+        if (!*c) break;
         const char *known = strchr(SHORT, *c);
-        char escape[8] = { *c };
+        char escape[16];
         if (known) snprintf(escape, sizeof escape, "\\%c", LETTER[known - SHORT]);
-        else if ((unsigned char)*c < 0x20) snprintf(escape, sizeof escape, "\\u%04x", (unsigned)*c);
+        else snprintf(escape, sizeof escape, "\\u%04x", (unsigned)*c);
         put_text(j, escape);
+        c++;
     }
     put(j, "\"", 1);
 }
@@ -109,10 +120,12 @@ void prune_json_null(struct prune_json *j, const char *key)
 
 void prune_json_whole(struct prune_json *j, const char *key, int64_t value)
 {
-    char text[32];
-    snprintf(text, sizeof text, "%lld", (long long)value);
+    char text[24], *first = text + sizeof text;
+    uint64_t rest = value < 0 ? 0 - (uint64_t)value : (uint64_t)value;
+    do *--first = (char)('0' + rest % 10); while (rest /= 10);
+    if (value < 0) *--first = '-';
     lead(j, key);
-    put_text(j, text);
+    put(j, first, (size_t)(text + sizeof text - first));
 }
 
 void prune_json_number(struct prune_json *j, const char *key, double value)

@@ -5,16 +5,16 @@
 #include <sys/stat.h>
 
 #include "../base/file_io.h"
-#include "../rewrite/rewrite.h"
 #include "../run/verify.h"
 #include "../score/criteria.h"
-#include "common.h"
+#include "cut.h"
 #include "verbs.h"
 
 static const char USAGE[] =
-    "usage: darknet prune apply <cfg> <weights> (-mask FILE | -scores FILE | -criterion C) [-macs R] -out DIR [-flag value ...]\n"
+    "usage: darknet prune apply <cfg> <weights> (-mask FILE | -scores FILE | -criterion C | -drop-block L) [-macs R] -out DIR\n"
+    "                           [-flag value ...]\n"
     "\n"
-    "Rewrites the network without the removed channels: DIR/<base>-pruned.cfg, DIR/<base>-pruned.weights and\n"
+    "Rewrites the network without the removed channels and blocks: DIR/<base>-pruned.cfg, DIR/<base>-pruned.weights and\n"
     "DIR/<base>-pruned.mask.json. Every Darknet loads the pair. A mask that keeps everything gives byte-identical files.\n"
     "\n"
     "  -mask FILE        the units of this mask file (no target then)\n"
@@ -24,6 +24,7 @@ static const char USAGE[] =
     "  -criterion C      magnitude, bn-scale or random: computed from the weights alone; needs a target\n"
     "  -norm 1|2         magnitude: L1 or L2 norm of a filter (default: 2)\n"
     "  -seed N           random numbers depend on this alone (default: 1)\n"
+    PRUNE_DROP_HELP
     PRUNE_SELECT_HELP
     "  -out DIR          folder for the files; made when missing\n"
     "  -masked 0|1       also write DIR/<base>-masked.weights: the original shape with every reader of a removed channel\n"
@@ -37,9 +38,10 @@ static const char USAGE[] =
     "exit codes: 0 done, 1 failed or out of reach, 2 wrong usage\n";
 
 struct request {
-    const char *mask, *scores, *criterion, *out;
+    const char *mask, *scores, *criterion, *out, *protect;
     const struct prune_criterion *found;
     struct prune_select_options select;
+    struct prune_cut_request cut;
     long seed, norm;
     bool masked, verify, verify_given, other_weights;
 };
@@ -50,7 +52,7 @@ static const uint64_t VERIFY_UP_TO = 20000000;
 /* Flags that mean nothing beside -mask: they would be silently ignored. */
 static enum prune_code refuse_with_mask(const struct prune_args *a, struct prune_status *st)
 {
-    static const char *const FLAGS[] = { "macs", "params", "units", "per-layer", "min-keep", "multiple", "cost", "cost-power", "norm", "seed" };
+    static const char *const FLAGS[] = { "macs", "params", "units", "per-layer", "min-keep", "multiple", "cost", "cost-power", "norm", "seed", "drop-blocks" };
     for (size_t i = 0; i < sizeof FLAGS / sizeof *FLAGS; i++)
         if (prune_args_has(a, FLAGS[i])) return prune_fail_usage(st, "flag '-%s' has no meaning beside '-mask': the mask says what goes", FLAGS[i]);
     return PRUNE_OK;
@@ -59,12 +61,16 @@ static enum prune_code refuse_with_mask(const struct prune_args *a, struct prune
 static enum prune_code read_request(const struct prune_args *a, struct request *r, struct prune_status *st)
 {
     *r = (struct request){ .mask = prune_args_string(a, "mask", NULL), .scores = prune_args_string(a, "scores", NULL),
-                           .criterion = prune_args_string(a, "criterion", NULL), .out = prune_args_string(a, "out", NULL) };
-    if ((r->mask != NULL) + (r->scores != NULL) + (r->criterion != NULL) != 1)
-        return prune_fail_usage(st, "give one of '-mask FILE', '-scores FILE' and '-criterion C'");
+                           .criterion = prune_args_string(a, "criterion", NULL), .out = prune_args_string(a, "out", NULL), .protect = prune_args_string(a, "protect", NULL) };
+    enum prune_code rc = prune_args_drop(a, &r->cut, st);
+    if (rc) return rc;
+    int sources = (r->mask != NULL) + (r->scores != NULL) + (r->criterion != NULL);
+    if (sources > 1 || (!sources && !prune_cut_asked(&r->cut)))
+        return prune_fail_usage(st, "give one of '-mask FILE', '-scores FILE' and '-criterion C', or '-drop-block L' alone");
+    if (!sources && prune_args_has_target(a)) return prune_fail_usage(st, "a target needs a ranking: give '-scores FILE' or '-criterion C'");
     if (!r->out) return prune_fail_usage(st, "flag '-out DIR' is missing");
-    enum prune_code rc = r->mask ? refuse_with_mask(a, st) : PRUNE_OK;
-    if (!rc) rc = prune_args_select(a, r->mask != NULL, &r->select, st);
+    if (r->mask) rc = refuse_with_mask(a, st);
+    if (!rc) rc = prune_args_select(a, r->mask || prune_cut_asked(&r->cut), &r->select, st);
     if (!rc) rc = prune_args_int(a, "norm", 1, 2, 2, &r->norm, st);
     if (!rc) rc = prune_args_int(a, "seed", 0, 0x7fffffffffffffffL, 1, &r->seed, st);
     if (!rc) rc = prune_args_switch(a, "masked", false, &r->masked, st);
@@ -76,27 +82,33 @@ static enum prune_code read_request(const struct prune_args *a, struct request *
 }
 
 /* Whole units, and parts that stay equal: both are said with the mask's name. */
-static enum prune_code read_mask(const struct prune_project *p, const char *path, uint8_t *removed, struct prune_status *st)
+static enum prune_code read_mask(const struct prune_cut *cut, const char *path, uint8_t *removed, struct prune_status *st)
 {
     struct prune_plan plan = { 0 };
-    enum prune_code rc = prune_mask_read(path, &p->units, &p->origin, removed, st);
+    enum prune_code rc = prune_mask_read(path, cut->units, &cut->origin, removed, st);
     if (rc) return rc;
-    rc = prune_plan_build(&plan, &p->net, &p->units, removed, st);
+    rc = prune_plan_build(&plan, cut->net, cut->units, removed, st);
     if (rc) return prune_explain(st, "mask '%s': ", path);
     prune_plan_free(&plan);
     return PRUNE_OK;
 }
 
-static enum prune_code choose(const struct prune_project *p, const struct request *r, uint8_t *removed, struct prune_status *st)
+/* Scores of the user's network; *scores is malloc'd, NULL where nothing is ranked. */
+static enum prune_code rank(const struct prune_project *p, const struct request *r, double **scores, struct prune_status *st)
 {
-    if (r->mask) return read_mask(p, r->mask, removed, st);
-    double *scores = malloc((p->units.count + 1) * sizeof *scores);
-    if (!scores) return prune_fail_memory(st, p->units.count * sizeof *scores, "scores");
-    enum prune_code rc = r->scores ? prune_scores_read(r->scores, &p->units, &p->origin, scores, st)
-                                   : prune_project_score(p, r->found, (int)r->norm, (uint64_t)r->seed, scores, st);
-    if (!rc) rc = prune_select(&p->net, &p->units, scores, &r->select, removed, NULL, st);
-    free(scores);
-    return rc;
+    *scores = NULL;
+    if (!r->scores && !r->found) return PRUNE_OK;
+    *scores = malloc((p->units.count + 1) * sizeof **scores);
+    if (!*scores) return prune_fail_memory(st, p->units.count * sizeof **scores, "scores");
+    return r->scores ? prune_scores_read(r->scores, &p->units, &p->origin, *scores, st)
+                     : prune_project_score(p, r->found, (int)r->norm, (uint64_t)r->seed, *scores, st);
+}
+
+/* removed: units of the cut. scores: of the user's network, or NULL. */
+static enum prune_code choose(const struct prune_project *p, const struct prune_cut *cut, const struct request *r, const double *scores, uint8_t *removed, struct prune_status *st)
+{
+    if (r->mask) return read_mask(cut, r->mask, removed, st);
+    return scores ? prune_cut_select(cut, p, scores, &r->select, removed, NULL, st) : PRUNE_OK;
 }
 
 static double file_megabytes(const char *path)
@@ -110,11 +122,12 @@ static void row(const char *what, double before, double after, int digits)
     printf("%-12s %14.*f %14.*f %9.4f\n", what, digits, before, digits, after, before > 0 ? after / before : 1);
 }
 
-static void print_table(const struct prune_project *p, const uint8_t *removed, const struct prune_pair *pair)
+static void print_table(const struct prune_project *p, const struct prune_cut *cut, const uint8_t *removed, const struct prune_pair *pair)
 {
     struct prune_cost before, after;
     prune_units_cost(&p->net, &p->units, NULL, &before);
-    prune_units_cost(&p->net, &p->units, removed, &after);
+    prune_units_cost(cut->net, cut->units, removed, &after);
+    prune_cut_print(cut);
     printf("%-12s %14s %14s %9s\n", "", "before", "after", "ratio");
     row("units", (double)before.units, (double)after.units, 0);
     row("channels", (double)before.channels, (double)after.channels, 0);
@@ -134,13 +147,29 @@ static enum prune_code compare(const struct prune_project *p, const struct prune
     return rc;
 }
 
-static enum prune_code apply(const struct prune_project *p, const struct prune_host *host, const struct request *r, struct prune_status *st)
+/* Whether the host is to compare; why not, where the user did not say. */
+static enum prune_code plan_verify(const struct prune_project *p, const struct prune_cut *cut, const struct request *r, bool *verify, const char **why_not, struct prune_status *st)
+{
+    struct prune_status reason = { 0 };
+    *why_not = "'darknet prune verify' with the masked weights (-masked 1), or -verify 1, does it";
+    *verify = r->verify && (r->verify_given || p->net.parameters <= VERIFY_UP_TO);
+    if (!cut->origin.dropped || !prune_drop_silence(cut->origin.dropped, NULL, &reason)) return PRUNE_OK;
+    if (r->masked || (r->verify_given && r->verify)) return prune_fail(st, "%s; leave '-masked' and '-verify' out", reason.message);
+    *verify = false;
+    *why_not = "no masked weights of the original shape exist for these blocks";
+    return PRUNE_OK;
+}
+
+static enum prune_code apply(const struct prune_project *p, const struct prune_cut *cut, const struct prune_host *host, const struct request *r, const double *scores,
+                             struct prune_status *st)
 {
     struct prune_pair pair = { 0 };
-    bool verify = r->verify && (r->verify_given || p->net.parameters <= VERIFY_UP_TO);
-    uint8_t *removed = calloc(p->units.count + 1, 1);
-    enum prune_code rc = removed ? choose(p, r, removed, st) : prune_fail_memory(st, p->units.count, "mask");
-    if (!rc) rc = prune_write_pair(&p->net, &p->units, removed, &p->weights, &p->origin, r->out, r->masked || verify, &pair, st);
+    bool verify = false;
+    const char *why_not = NULL;
+    uint8_t *removed = calloc(cut->units->count + 1, 1);
+    enum prune_code rc = removed ? choose(p, cut, r, scores, removed, st) : prune_fail_memory(st, cut->units->count, "mask");
+    if (!rc) rc = plan_verify(p, cut, r, &verify, &why_not, st);
+    if (!rc) rc = prune_write_pair(cut->net, cut->units, removed, cut->weights, &cut->origin, r->out, r->masked || verify, &pair, st);
     if (!rc) {
         if (verify) rc = compare(p, host, &pair, (uint64_t)r->seed, st);
         if (verify && !r->masked) {
@@ -148,8 +177,8 @@ static enum prune_code apply(const struct prune_project *p, const struct prune_h
             free(pair.masked);
             pair.masked = NULL;
         }
-        if (!rc) print_table(p, removed, &pair);
-        if (!rc && !verify) printf("not compared in the host; 'darknet prune verify' with the masked weights (-masked 1), or -verify 1, does it\n");
+        if (!rc) print_table(p, cut, removed, &pair);
+        if (!rc && !verify) printf("not compared in the host; %s\n", why_not);
     }
     prune_pair_free(&pair);
     free(removed);
@@ -159,16 +188,22 @@ static enum prune_code apply(const struct prune_project *p, const struct prune_h
 static enum prune_code run(int argc, char **argv, const struct prune_host *host, struct prune_status *st)
 {
     static const struct prune_flag flags[] = { { "mask", true }, { "scores", true }, { "criterion", true }, { "norm", true }, { "seed", true }, { "out", true },
-                                               { "masked", true }, { "verify", true }, { "other-weights", true }, PRUNE_SELECT_FLAGS, { 0 } };
+                                               { "masked", true }, { "verify", true }, { "other-weights", true }, PRUNE_DROP_FLAGS, PRUNE_SELECT_FLAGS, { 0 } };
     struct prune_args a;
-    struct prune_project p;
-    struct request r;
+    struct prune_project p = { 0 };
+    struct prune_cut cut = { 0 };
+    struct request r = { 0 };
+    double *scores = NULL;
     enum prune_code rc = prune_args_parse(&a, argc, argv, flags, 2, 2, st);
     if (!rc) rc = read_request(&a, &r, st);
-    if (!rc) rc = prune_project_open(&p, a.positional[0], a.positional[1], prune_args_string(&a, "protect", NULL), st);
-    if (rc) return rc;
+    if (!rc) rc = prune_project_open(&p, a.positional[0], a.positional[1], r.protect, st);
     p.origin.other_weights = r.other_weights;
-    rc = apply(&p, host, &r, st);
+    if (!rc) rc = rank(&p, &r, &scores, st);
+    if (!rc) rc = prune_cut_open(&cut, &p, &r.cut, r.mask, scores, r.protect, st);
+    if (!rc) rc = apply(&p, &cut, host, &r, scores, st);
+    prune_cut_close(&cut);
+    prune_cut_request_free(&r.cut);
+    free(scores);
     prune_project_close(&p);
     return rc;
 }

@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "../units/mask_file.h"
-#include "rewrite.h"
+#include "drop.h"
 
 void prune_pair_free(struct prune_pair *pair)
 {
@@ -55,7 +55,8 @@ enum prune_code prune_rewrite_cfg_file(const struct prune_plan *plan, const stru
 }
 
 /* What was written is read with our own readers, and must have the cost that was promised. */
-static enum prune_code read_back(const struct prune_pair *pair, const struct prune_net *net, const struct prune_units *units, const uint8_t *removed, struct prune_status *st)
+static enum prune_code read_back(const struct prune_pair *pair, const struct prune_net *net, const struct prune_units *units, const uint8_t *removed,
+                                 const struct prune_mask_origin *origin, struct prune_status *st)
 {
     struct prune_cfg cfg;
     struct prune_net small;
@@ -76,12 +77,18 @@ static enum prune_code read_back(const struct prune_pair *pair, const struct pru
         else prune_explain(st, "the rewritten weights do not read back: ");
     }
     if (!rc && pair->masked) {
-        rc = prune_weights_open(&weights, pair->masked, net, st);
+        rc = prune_weights_open(&weights, pair->masked, origin->dropped ? origin->dropped->whole : net, st);
         if (!rc) prune_weights_close(&weights);
     }
     prune_net_free(&small);
     prune_cfg_free(&cfg);
     return rc;
+}
+
+static enum prune_code write_masked(const struct prune_plan *plan, const struct prune_net *net, const struct prune_weights *in, const struct prune_mask_origin *origin,
+                                    const char *path, struct prune_status *st)
+{
+    return origin->dropped ? prune_drop_masked(plan, origin->dropped, path, st) : prune_rewrite_masked(plan, net, in, path, st);
 }
 
 enum prune_code prune_write_pair(const struct prune_net *net, const struct prune_units *units, const uint8_t *removed, const struct prune_weights *in,
@@ -96,10 +103,10 @@ enum prune_code prune_write_pair(const struct prune_net *net, const struct prune
     if (!rc) rc = prune_plan_build(&plan, net, units, removed, st);
     if (!rc) rc = prune_make_dirs(dir, st);
     if (!rc && !(rc = prune_rewrite_weights(&plan, net, in, pair->weights, st))) written[n++] = pair->weights;
-    if (!rc && masked && !(rc = prune_rewrite_masked(&plan, net, in, pair->masked, st))) written[n++] = pair->masked;
+    if (!rc && masked && !(rc = write_masked(&plan, net, in, origin, pair->masked, st))) written[n++] = pair->masked;
     if (!rc && !(rc = prune_mask_write(pair->mask, units, removed, origin, st))) written[n++] = pair->mask;
     if (!rc && !(rc = prune_rewrite_cfg_file(&plan, net, pair->cfg, st))) written[n++] = pair->cfg;
-    if (!rc) rc = read_back(pair, net, units, removed, st);
+    if (!rc) rc = read_back(pair, net, units, removed, origin, st);
     while (rc && n) remove(written[--n]);
     prune_plan_free(&plan);
     if (rc) prune_pair_free(pair);

@@ -85,10 +85,17 @@ static size_t input_channels(const struct prune_net *net, const struct prune_lay
     return (size_t)(s < 0 ? net->inputs : net->layers[s].outputs) / p->in_area;
 }
 
+static enum prune_code put_zeros(struct prune_stream *s, const float *data, size_t count)
+{
+    static const uint8_t goes = 0;
+    return prune_stream_slice(s, data, &(struct prune_axes){ .outer = 1, .a = 1, .mid = 1, .b = 1, .inner = count, .keep_a = &goes, .zero_a = true });
+}
+
 static enum prune_code put_layer_tensor(struct prune_stream *s, const struct prune_plan *plan, const struct prune_net *net, const struct prune_weights_tensor *t, bool masked)
 {
     const struct prune_layer *l = &net->layers[t->layer];
     const struct prune_layer_plan *p = &plan->layers[t->layer];
+    if (masked && p->silent && t->role != PRUNE_MEAN && t->role != PRUNE_VARIANCE) return put_zeros(s, prune_weights_data(s->in, t), t->count);
     size_t ins = input_channels(net, l, p), outs = (size_t)l->out_c;
     struct flags f = { NULL, NULL };
     bool some_in = p->in_count < ins, some_out = p->out_count < outs;

@@ -168,7 +168,7 @@ void prune_units_free(struct prune_units *units)
     memset(units, 0, sizeof *units);
 }
 
-static void protect_layer(struct prune_units *units, const struct prune_net *net, long layer)
+void prune_units_protect_layer(struct prune_units *units, const struct prune_net *net, int layer)
 {
     for (int i = 0; i < net->layers[layer].out_c; i++) {
         int u = units->of_channel[layer][i];
@@ -186,28 +186,35 @@ static bool number(const char **text, long *value)
     return *value <= INT_MAX;
 }
 
+enum prune_code prune_units_named(const struct prune_net *net, const char *ranges, uint8_t *named, struct prune_status *st)
+{
+    for (const char *t = ranges;;) {
+        long a = 0, b = 0;
+        bool good = number(&t, &a);
+        b = a;
+        if (good && *t == '-') {
+            t++;
+            good = number(&t, &b);
+        }
+        if (!good || b < a || (*t && *t != ','))
+            return prune_fail_usage(st, "-protect '%s' is not a list of layers; write it as 0,81-83", ranges);
+        if ((size_t)b >= net->layer_count)
+            return prune_fail_usage(st, "-protect '%s' names layer %ld, the network has layers 0 to %zu", ranges, b, net->layer_count - 1);
+        for (long l = a; l <= b; l++) named[l] = 1;
+        if (!*t) return PRUNE_OK;
+        t++;
+    }
+}
+
 enum prune_code prune_units_protect(struct prune_units *units, const struct prune_net *net, const char *ranges, struct prune_status *st)
 {
-    /* two passes: nothing is protected unless the whole list is good */
-    for (int apply = 0; apply < 2; apply++) {
-        for (const char *t = ranges;;) {
-            long a = 0, b = 0;
-            bool good = number(&t, &a);
-            b = a;
-            if (good && *t == '-') {
-                t++;
-                good = number(&t, &b);
-            }
-            if (!good || b < a || (*t && *t != ','))
-                return prune_fail_usage(st, "-protect '%s' is not a list of layers; write it as 0,81-83", ranges);
-            if ((size_t)b >= net->layer_count)
-                return prune_fail_usage(st, "-protect '%s' names layer %ld, the network has layers 0 to %zu", ranges, b, net->layer_count - 1);
-            for (long l = a; apply && l <= b; l++) protect_layer(units, net, l);
-            if (!*t) break;
-            t++;
-        }
-    }
-    return PRUNE_OK;
+    uint8_t *named = calloc(net->layer_count + 1, 1);
+    if (!named) return prune_fail_memory(st, net->layer_count, "protected layers");
+    enum prune_code rc = prune_units_named(net, ranges, named, st);
+    for (size_t l = 0; !rc && l < net->layer_count; l++)     /* nothing is protected unless the whole list is good */
+        if (named[l]) prune_units_protect_layer(units, net, (int)l);
+    free(named);
+    return rc;
 }
 
 const int *prune_units_read(const struct prune_units *units, const struct prune_net *net, int layer, size_t *count, size_t *area)

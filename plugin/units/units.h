@@ -43,6 +43,9 @@ enum prune_code prune_units_build(struct prune_units *units, const struct prune_
 void prune_units_free(struct prune_units *units);
 /* The user's own protection ("0,81-83"): every unit with a member in these layers is protected. Unknown layer: error. */
 enum prune_code prune_units_protect(struct prune_units *units, const struct prune_net *net, const char *ranges, struct prune_status *st);
+/* Its two halves: named[layer] = 1 for the layers of the list (the others untouched); the units of one layer. */
+enum prune_code prune_units_named(const struct prune_net *net, const char *ranges, uint8_t *named, struct prune_status *st);
+void prune_units_protect_layer(struct prune_units *units, const struct prune_net *net, int layer);
 
 /* Units of the output channels that layer reads, in input order: *out is malloc'd, *count = net layer's c (or inputs / map area for
  * connected after a map: one entry per channel, `area` = inputs per channel). Of a shortcut or product: those of its first source.
