@@ -339,3 +339,23 @@ enum prune_code prune_mask_read_blocks(const char *path, const struct prune_mask
     free(text);
     return rc;
 }
+
+enum prune_code prune_mask_read_weights(const char *path, char **file, char hash[32], struct prune_status *st)
+{
+    char *text = NULL;
+    size_t size = 0;
+    enum prune_code rc = prune_read_file(path, &text, &size, st);
+    if (rc) return rc;
+    cJSON *root = cJSON_ParseWithLength(text, size);
+    const cJSON *weights = get(root, "weights");
+    if (!cJSON_IsObject(root)) rc = prune_fail(st, "'%s' is not JSON", path);
+    char *name = rc ? NULL : prune_format("%s", string_of(weights, "file"));
+    if (!rc && !name) rc = prune_fail_memory(st, size, "a file name");
+    if (!rc) {
+        snprintf(hash, 32, "%s", string_of(weights, "hash"));
+        *file = name;
+    }
+    cJSON_Delete(root);
+    free(text);
+    return rc;
+}
