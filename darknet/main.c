@@ -1,7 +1,9 @@
 /* darknet: `prune ...`, `classifier train` and `detector train` are answered here; every other command line goes to the installed Darknet
  * unchanged, exit code included. */
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "../plugin/commands/commands.h"
 #include "../plugin/version.h"
@@ -37,6 +39,22 @@ static int noun_index(int argc, char **argv)
     return i;
 }
 
+/* A page of a mapped file that is no longer there: the file was cut, or its disk fails. Nothing can go on from here. */
+static void on_lost_page(int number)
+{
+    static const char text[] = "darknet: an input file became shorter while it was read, or its disk failed; nothing was put in place\n";
+    (void)number;
+    if (write(STDERR_FILENO, text, sizeof text - 1) < 0) _exit(2);
+    _exit(1);
+}
+
+/* A limit on file sizes is an error of the write, not a signal. */
+static void prepare_signals(void)
+{
+    signal(SIGXFSZ, SIG_IGN);
+    signal(SIGBUS, on_lost_page);
+}
+
 int main(int argc, char **argv)
 {
     int at = noun_index(argc, argv);
@@ -53,9 +71,12 @@ int main(int argc, char **argv)
         fputs(help, stdout);
         return 0;
     }
-    if (!strcmp(noun, "prune")) return prune_main(argc - at - 1, argv + at + 1, darknet_host());   /* opens the host when a verb needs it */
-    bool train = !strcmp(verb, "train");
-    if (train && !strcmp(noun, "classifier")) return open_host() ? 1 : classifier_train_main(argc - at - 1, argv + at + 1);
-    if (train && !strcmp(noun, "detector")) return open_host() ? 1 : detector_train_main(argc - at - 1, argv + at + 1);
-    return forward_to_host(argv);
+    bool train = !strcmp(verb, "train") && (!strcmp(noun, "classifier") || !strcmp(noun, "detector"));
+    if (!train && strcmp(noun, "prune") != 0) return forward_to_host(argv);
+    prepare_signals();
+    argc -= at + 1;
+    argv += at + 1;
+    if (!train) return prune_main(argc, argv, darknet_host());   /* opens the host when a verb needs it */
+    if (open_host()) return 1;
+    return *noun == 'c' ? classifier_train_main(argc, argv) : detector_train_main(argc, argv);
 }

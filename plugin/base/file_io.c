@@ -18,7 +18,7 @@
 
 enum { BUFFER_BYTES = 1 << 16, TEMP_TRIES = 100, WRITE_BACK_BYTES = 8 << 20 };
 
-static enum prune_code open_regular(const char *path, int *out_fd, size_t *out_size, struct prune_status *st)
+static enum prune_code open_regular(const char *path, int *out_fd, struct stat *out, struct prune_status *st)
 {
     struct stat info;
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* O_NONBLOCK: a pipe without writer must not hang */
@@ -33,16 +33,17 @@ static enum prune_code open_regular(const char *path, int *out_fd, size_t *out_s
         return prune_fail(st, "cannot read '%s': %s, not a file", path, S_ISDIR(info.st_mode) ? "it is a folder" : "it is a special file");
     }
     *out_fd = fd;
-    *out_size = (size_t)info.st_size;
+    *out = info;
     return PRUNE_OK;
 }
 
 enum prune_code prune_read_file(const char *path, char **bytes, size_t *size, struct prune_status *st)
 {
     int fd = -1;
-    size_t want = 0, got = 0;
-    enum prune_code code = open_regular(path, &fd, &want, st);
+    struct stat info;
+    enum prune_code code = open_regular(path, &fd, &info, st);
     if (code) return code;
+    size_t want = (size_t)info.st_size, got = 0;
     char *data = malloc(want + 1);
     if (!data) {
         close(fd);
@@ -70,9 +71,10 @@ enum prune_code prune_read_file(const char *path, char **bytes, size_t *size, st
 enum prune_code prune_map_open(struct prune_map *map, const char *path, struct prune_status *st)
 {
     int fd = -1;
-    size_t size = 0;
-    enum prune_code code = open_regular(path, &fd, &size, st);
+    struct stat info;
+    enum prune_code code = open_regular(path, &fd, &info, st);
     if (code) return code;
+    size_t size = (size_t)info.st_size;
     void *bytes = NULL;
     if (size) {
         bytes = mmap(NULL, size, PROT_READ, MAP_PRIVATE, fd, 0);
@@ -85,7 +87,19 @@ enum prune_code prune_map_open(struct prune_map *map, const char *path, struct p
     close(fd);
     map->bytes = bytes;
     map->size = size;
+    map->origin.device = info.st_dev;
+    map->origin.inode = info.st_ino;
+    map->origin.seconds = info.st_mtim.tv_sec;
+    map->origin.nanoseconds = info.st_mtim.tv_nsec;
     return PRUNE_OK;
+}
+
+enum prune_code prune_map_check(const struct prune_map *map, const char *path, struct prune_status *st)
+{
+    struct stat now;
+    if (stat(path, &now) || now.st_dev != map->origin.device || now.st_ino != map->origin.inode) return PRUNE_OK;
+    if ((size_t)now.st_size == map->size && now.st_mtim.tv_sec == map->origin.seconds && now.st_mtim.tv_nsec == map->origin.nanoseconds) return PRUNE_OK;
+    return prune_fail(st, "'%s' was written to while it was read; run again when it is complete", path);
 }
 
 void prune_map_release_pages(const struct prune_map *map, size_t begin, size_t end)

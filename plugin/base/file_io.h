@@ -16,9 +16,13 @@ enum prune_code prune_read_file(const char *path, char **bytes, size_t *size, st
 struct prune_map {
     const unsigned char *bytes;
     size_t size;
+    struct { uint64_t device, inode; int64_t seconds, nanoseconds; } origin;   /* which file, and when it was last written to */
 };
 enum prune_code prune_map_open(struct prune_map *map, const char *path, struct prune_status *st);
 void prune_map_release_pages(const struct prune_map *map, size_t begin, size_t end);
+/* Fails when the mapped file was written to or cut since it was opened. (A page beyond the new end of a file that is cut cannot be read
+ * at all: the system sends SIGBUS, which the executable reports.) A file that was replaced by another is no change: the map shows the old one. */
+enum prune_code prune_map_check(const struct prune_map *map, const char *path, struct prune_status *st);
 void prune_map_close(struct prune_map *map);
 
 /* Atomic writer. Order: open, put..., then commit or abort (both free the writer; abort accepts NULL).

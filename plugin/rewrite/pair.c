@@ -1,9 +1,11 @@
-/* The pair on disk: cfg, weights, mask (and masked weights) of one pruned network; see rewrite.h. The cfg comes last, so that a cfg
- * without its weights never appears; after a failure nothing of this call stays. */
+/* The pair on disk: cfg, weights, mask (and masked weights) of one pruned network; see rewrite.h. They are written under other names, read
+ * back, and put in place together (base/file_set.h), the cfg last: a cfg without its weights never appears, and after a failure what was
+ * there before is what is there. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "../base/file_set.h"
 #include "../units/mask_file.h"
 #include "rewrite.h"
 
@@ -84,23 +86,46 @@ static enum prune_code read_back(const struct prune_pair *pair, const struct pru
     return rc;
 }
 
+/* Where each file is written before all are put in place; the strings are the set's. */
+static enum prune_code stage(struct prune_file_set *set, const struct prune_pair *pair, struct prune_pair *staged, struct prune_status *st)
+{
+    char *const paths[] = { pair->weights, pair->masked, pair->mask, pair->cfg };
+    char **const names[] = { &staged->weights, &staged->masked, &staged->mask, &staged->cfg };
+    enum prune_code rc = PRUNE_OK;
+    for (size_t i = 0; !rc && i < sizeof paths / sizeof *paths; i++) {
+        const char *name = NULL;
+        if (paths[i]) rc = prune_set_add(set, paths[i], &name, st);
+        *names[i] = (char *)(uintptr_t)name;
+    }
+    return rc;
+}
+
+static enum prune_code write_staged(const struct prune_plan *plan, const struct prune_net *net, const struct prune_units *units, const uint8_t *removed,
+                                    const struct prune_weights *in, const struct prune_mask_origin *origin, const struct prune_pair *staged, struct prune_status *st)
+{
+    enum prune_code rc = prune_rewrite_weights(plan, net, in, staged->weights, st);
+    if (!rc && staged->masked) rc = prune_rewrite_masked(plan, net, in, staged->masked, st);
+    if (!rc) rc = prune_mask_write(staged->mask, units, removed, origin, st);
+    if (!rc) rc = prune_rewrite_cfg_file(plan, net, staged->cfg, st);
+    return rc ? rc : read_back(staged, net, units, removed, st);
+}
+
 enum prune_code prune_write_pair(const struct prune_net *net, const struct prune_units *units, const uint8_t *removed, const struct prune_weights *in,
                                  const struct prune_mask_origin *origin, const char *dir, bool masked, struct prune_pair *pair, struct prune_status *st)
 {
     struct prune_plan plan = { 0 };
-    const char *written[4];
-    size_t n = 0;
+    struct prune_file_set set = { 0 };
+    struct prune_pair staged = { 0 };
     memset(pair, 0, sizeof *pair);
     enum prune_code rc = name_outputs(pair, net, dir, masked, st);
     if (!rc) rc = refuse_inputs(pair, net, in, st);
     if (!rc) rc = prune_plan_build(&plan, net, units, removed, st);
     if (!rc) rc = prune_make_dirs(dir, st);
-    if (!rc && !(rc = prune_rewrite_weights(&plan, net, in, pair->weights, st))) written[n++] = pair->weights;
-    if (!rc && masked && !(rc = prune_rewrite_masked(&plan, net, in, pair->masked, st))) written[n++] = pair->masked;
-    if (!rc && !(rc = prune_mask_write(pair->mask, units, removed, origin, st))) written[n++] = pair->mask;
-    if (!rc && !(rc = prune_rewrite_cfg_file(&plan, net, pair->cfg, st))) written[n++] = pair->cfg;
-    if (!rc) rc = read_back(pair, net, units, removed, st);
-    while (rc && n) remove(written[--n]);
+    if (!rc) rc = stage(&set, pair, &staged, st);
+    if (!rc) rc = write_staged(&plan, net, units, removed, in, origin, &staged, st);
+    if (!rc) rc = prune_map_check(&in->map, in->path, st);
+    if (!rc) rc = prune_set_publish(&set, st);
+    prune_set_free(&set);
     prune_plan_free(&plan);
     if (rc) prune_pair_free(pair);
     return rc;
