@@ -39,11 +39,20 @@ static enum prune_code open_regular(const char *path, int *out_fd, struct stat *
 
 enum prune_code prune_read_file(const char *path, char **bytes, size_t *size, struct prune_status *st)
 {
+    return prune_read_file_within(path, SIZE_MAX - 1, bytes, size, st);
+}
+
+enum prune_code prune_read_file_within(const char *path, size_t limit, char **bytes, size_t *size, struct prune_status *st)
+{
     int fd = -1;
     struct stat info;
     enum prune_code code = open_regular(path, &fd, &info, st);
     if (code) return code;
     size_t want = (size_t)info.st_size, got = 0;
+    if (want > limit) {
+        close(fd);
+        return prune_fail(st, "cannot read '%s': %zu bytes, where %zu are the most that make sense; is it the right file?", path, want, limit);
+    }
     char *data = malloc(want + 1);
     if (!data) {
         close(fd);

@@ -12,6 +12,9 @@
 /* Reads the whole file. *bytes is malloc'd, one NUL follows the last byte (not counted). Refuses directories and special files. */
 enum prune_code prune_read_file(const char *path, char **bytes, size_t *size, struct prune_status *st);
 
+/* The same for a file whose readers need memory in proportion to it: one with more than `limit` bytes is refused before it is read. */
+enum prune_code prune_read_file_within(const char *path, size_t limit, char **bytes, size_t *size, struct prune_status *st);
+
 /* A read-only memory map. size 0 maps to bytes == NULL. The pages are dropped with prune_map_release_pages (keeps RSS low). */
 struct prune_map {
     const unsigned char *bytes;

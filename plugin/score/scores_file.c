@@ -14,36 +14,33 @@
 #include "criteria.h"
 
 static const char FORMAT[] = "darknet-prune-scores";
-enum { VERSION = 1 };
+enum { VERSION = 1, UNIT_BYTES = 1024, ABOUT_BYTES = 1 << 20 };   /* far above what is written: 100 bytes for a unit */
 
-static void put_string(FILE *out, const char *text)
+/* false, here and below: out of memory */
+static bool put_string(FILE *out, const char *text)
 {
     cJSON *string = cJSON_CreateString(text);
-    char *quoted = cJSON_PrintUnformatted(string);
-    fputs(quoted ? quoted : "null", out);
+    char *quoted = string ? cJSON_PrintUnformatted(string) : NULL;
+    bool done = quoted && fputs(quoted, out) >= 0;
     cJSON_free(quoted);
     cJSON_Delete(string);
+    return done;
 }
 
-static void put_file(FILE *out, const char *name, const char *path, const char *hash)
+static bool put_file(FILE *out, const char *name, const char *path, const char *hash)
 {
     fprintf(out, "  \"%s\": ", name);
-    if (path && hash[0]) {
-        fputs("{\"file\": ", out);
-        put_string(out, path);
-        fprintf(out, ", \"hash\": \"%s\"},\n", hash);
-    } else {
-        fputs("null,\n", out);
-    }
+    if (!path || !hash[0]) return fputs("null,\n", out) >= 0;
+    fputs("{\"file\": ", out);
+    return put_string(out, path) && fprintf(out, ", \"hash\": \"%s\"},\n", hash) > 0;
 }
 
-static void put_all(FILE *out, const struct prune_units *units, const double *scores, const struct prune_score_file *about, const struct prune_mask_origin *origin)
+static bool put_all(FILE *out, const struct prune_units *units, const double *scores, const struct prune_score_file *about, const struct prune_mask_origin *origin)
 {
     fprintf(out, "{\n  \"format\": \"%s\",\n  \"version\": %d,\n  \"criterion\": ", FORMAT, VERSION);
-    put_string(out, about->criterion);
+    bool done = put_string(out, about->criterion);
     fputs(",\n", out);
-    put_file(out, "cfg", origin->cfg_path, origin->cfg_hash);
-    put_file(out, "weights", origin->weights_path, origin->weights_hash);
+    done = done && put_file(out, "cfg", origin->cfg_path, origin->cfg_hash) && put_file(out, "weights", origin->weights_path, origin->weights_hash);
     fprintf(out, "  \"images\": %zu,\n  \"minibatches\": %zu,\n", about->images, about->minibatches);
     if (isfinite(about->loss)) fprintf(out, "  \"loss\": %.17g,\n", about->loss);
     else fputs("  \"loss\": null,\n", out);
@@ -53,6 +50,7 @@ static void put_all(FILE *out, const struct prune_units *units, const double *sc
         fprintf(out, "%s\n    {\"unit\": %zu, \"layer\": %d, \"channel\": %d, \"score\": %.17g}", u ? "," : "", u, m->layer, m->channel, scores[u]);
     }
     fputs("\n  ]\n}\n", out);
+    return done && !ferror(out);
 }
 
 enum prune_code prune_scores_write(const char *path, const struct prune_units *units, const double *scores, const struct prune_score_file *about,
@@ -64,9 +62,8 @@ enum prune_code prune_scores_write(const char *path, const struct prune_units *u
     size_t size = 0;
     FILE *out = open_memstream(&text, &size);
     if (!out) return prune_fail_memory(st, 0, "score file");
-    put_all(out, units, scores, about, origin);
-    bool bad = ferror(out) != 0;
-    bad |= fclose(out) != 0;
+    bool bad = !put_all(out, units, scores, about, origin);
+    bad |= fclose(out) != 0 || !text || !size;   /* without memory for its last byte the stream ends empty, and says nothing */
     enum prune_code rc = bad ? prune_fail_memory(st, size, "score file") : prune_write_file(path, text, size, st);
     free(text);
     return rc;
@@ -152,7 +149,7 @@ enum prune_code prune_scores_read(const char *path, const struct prune_units *un
 {
     char *bytes = NULL;
     size_t size = 0;
-    enum prune_code rc = prune_read_file(path, &bytes, &size, st);
+    enum prune_code rc = prune_read_file_within(path, ABOUT_BYTES + units->count * UNIT_BYTES, &bytes, &size, st);
     if (rc) return rc;
     rc = prune_scores_parse(path, bytes, size, units, origin, scores, st);
     free(bytes);
