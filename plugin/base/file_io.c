@@ -308,7 +308,8 @@ enum prune_code prune_make_dirs(const char *path, struct prune_status *st)
         if (*p != '/' && *p) continue;
         char kept = *p;
         *p = '\0';
-        if (mkdir(part, 0777) && !is_folder(part)) why = errno == EEXIST ? ENOTDIR : errno;
+        int failure = mkdir(part, 0777) ? errno : 0;
+        if (failure && !is_folder(part)) why = failure == EEXIST ? ENOTDIR : failure;
         *p = kept;
         if (!kept) break;
     }

@@ -148,7 +148,7 @@ static enum prune_code parse(struct prune_cfg *out, const char *path, char *byte
     /* a line gives at most two texts, their NULs fit in place of '[' and ']', or of '=' and the line's ending */
     cfg.texts = malloc(size + 2);
     if (!cfg.path || !cfg.texts) code = prune_fail_memory(st, size, path);
-    else if (size > PRUNE_CFG_BYTES) code = prune_fail(st, "cannot read '%s': %zu bytes are too many for a cfg", path, size);
+    else if (size > INT_MAX) code = prune_fail(st, "cannot read '%s': %zu bytes are too many for a cfg", path, size);
     else code = read_lines(&p);
     for (size_t i = 0; i < cfg.section_count; i++) cfg.sections[i].options = cfg.sections[i].option_count ? cfg.all_options + p.first_option[i] : NULL;
     free(p.first_option);

@@ -4,8 +4,8 @@
  * a line is ignored by Darknet and therefore by the reader ("lay ers = -1, 8" means layers=-1,8).
  * Refuses, with file:line: options before the first section, a line that is neither option, section, comment nor blank,
  * an option without value, NUL bytes, a byte order mark, a carriage return inside a line, an unclosed '['.
- * A duplicate key: the first wins (Darknet's rule). Time and memory are linear in the size of the file, which may have 16 MiB: the memory is at
- * most 40 times that (a file of nothing but "a=1" lines). */
+ * A duplicate key: the first wins (Darknet's rule). Time and memory are linear in the size of the file, which may have 4 MiB (40,000 layers):
+ * the memory is at most 80 times that (a file of nothing but "[a]" lines, with the layers that are made of it). */
 #ifndef PRUNE_MODEL_CFG_TEXT_H
 #define PRUNE_MODEL_CFG_TEXT_H
 
@@ -43,7 +43,7 @@ struct prune_cfg {
     struct prune_option *all_options;              /* private: storage behind every section's options */
 };
 
-enum { PRUNE_CFG_BYTES = 16 << 20 };
+enum { PRUNE_CFG_BYTES = 4 << 20 };
 enum prune_code prune_cfg_read(struct prune_cfg *cfg, const char *path, struct prune_status *st);
 /* Copies bytes. */
 enum prune_code prune_cfg_parse(struct prune_cfg *cfg, const char *path, const char *bytes, size_t size, struct prune_status *st);
