@@ -183,12 +183,13 @@ enum prune_code network_open(struct open_network *out, const char *cfg, const ch
     }
     out->gated = has_gates(&out->shape);
     out->loaded_layers = weights ? out->shape.layer_count : 0;
-    if (weights) {
+    rc = prune_net_check_host(&out->shape, batch, st);
+    if (!rc && weights) {
         rc = allow_prefix ? prune_weights_open_prefix(&w, weights, &out->shape, &out->loaded_layers, st) : prune_weights_open(&w, weights, &out->shape, st);
         mapped = !rc;
+        if (!rc) rc = prune_weights_check_host(&w, st);
         if (!rc) rc = prune_weights_check_finite(&w, st);
     }
-    if (!rc) rc = prune_net_check_host(&out->shape, batch, st);
     if (!rc) rc = parse(out, batch, quiet, st);
     if (!rc) parameters_fresh(out->net, &out->shape, out->loaded_layers, host_context()->seed);
     if (!rc && weights) rc = load(out, &w, quiet, st);

@@ -55,6 +55,14 @@ static struct prune_span trimmed(const char *bytes, size_t begin, size_t end)
     return (struct prune_span){begin, end};
 }
 
+/* Where a number or a list of numbers ends and a comment begins; `end` when the value is no such thing. */
+static size_t end_of_number(const char *bytes, size_t begin, size_t end)
+{
+    size_t at = begin + strspn(bytes + begin, "0123456789+-.,eE \t");
+    bool number = at > begin && at < end && strchr("0123456789+-.", bytes[begin]) && (bytes[at] == '#' || bytes[at] == ';');
+    return number ? at : end;
+}
+
 static enum prune_code add_section(struct parser *p, struct prune_span text, struct prune_span line, int number)
 {
     struct prune_cfg *cfg = p->cfg;
@@ -90,6 +98,9 @@ static enum prune_code add_option(struct parser *p, struct prune_span text, stru
     struct prune_span key = trimmed(cfg->bytes, text.begin, at), value = trimmed(cfg->bytes, at + 1, text.end);
     if (key.begin == key.end) return fail_at(p, number, "the option has no key", "write 'key=value'");
     if (value.begin == value.end) return fail_at(p, number, "the option has no value", "write 'key=value', or remove the line");
+    size_t stop = end_of_number(cfg->bytes, value.begin, value.end);
+    bool comma = memchr(cfg->bytes + stop, ',', value.end - stop) != NULL;
+    value = trimmed(cfg->bytes, value.begin, stop);
     struct prune_option *options = make_room(cfg->all_options, &p->option_room, p->option_count, sizeof *options);
     if (!options) return prune_fail_memory(p->st, p->option_count * sizeof *options, "the options of a cfg");
     cfg->all_options = options;
@@ -98,6 +109,7 @@ static enum prune_code add_option(struct parser *p, struct prune_span text, stru
     o->value = keep_text(p, value.begin, value.end);
     o->key_span = key;
     o->value_span = value;
+    o->comma_in_comment = comma;
     o->line_span = line;
     o->line = number;
     cfg->sections[cfg->section_count - 1].option_count++;
@@ -241,6 +253,12 @@ const char *prune_cfg_string(const struct prune_section *s, const char *key, con
     return o ? o->value : fallback;
 }
 
+enum prune_code prune_cfg_check_list(const struct prune_cfg *cfg, const struct prune_option *o, struct prune_status *st)
+{
+    if (!o->comma_in_comment) return PRUNE_OK;
+    return prune_fail(st, "cannot use '%s:%d': the comment behind %.40s holds a comma, and Darknet counts it as one of the list; put the comment on a line of its own", cfg->path, o->line, o->key);
+}
+
 enum prune_code prune_cfg_int_list(const struct prune_cfg *cfg, const struct prune_section *s, const char *key, int **out, size_t *count, struct prune_status *st)
 {
     const struct prune_option *o = prune_cfg_find(s, key);
@@ -249,6 +267,8 @@ enum prune_code prune_cfg_int_list(const struct prune_cfg *cfg, const struct pru
         *count = 0;
         return PRUNE_OK;
     }
+    enum prune_code code = prune_cfg_check_list(cfg, o, st);
+    if (code) return code;
     size_t n = 1;
     for (const char *c = o->value; *c; c++) n += *c == ',';
     int *items = malloc(n * sizeof *items);

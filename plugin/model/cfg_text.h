@@ -1,7 +1,8 @@
 /* cfg text: bytes <-> sections and options, with the byte range and the line of everything.
  * In: the bytes of a Darknet cfg (LF or CRLF). Out: views into them; the bytes are never normalised, so an edit of one
  * value leaves every other byte as it was. Comment lines start with '#' or ';' (Darknet's rule); white space anywhere in
- * a line is ignored by Darknet and therefore by the reader ("lay ers = -1, 8" means layers=-1,8).
+ * a line is ignored by Darknet and therefore by the reader ("lay ers = -1, 8" means layers=-1,8). Behind a number or a list of numbers
+ * a comment may follow ("filters=64 # wide"): Darknet stops reading the number there. Text values have no comments.
  * Refuses, with file:line: options before the first section, a line that is neither option, section, comment nor blank,
  * an option without value, NUL bytes, a byte order mark, a carriage return inside a line, an unclosed '['.
  * A duplicate key: the first wins (Darknet's rule). Time and memory are linear in the size of the file. */
@@ -17,7 +18,8 @@ struct prune_span { size_t begin, end; };          /* bytes [begin, end) of prun
 
 struct prune_option {
     char *key, *value;                             /* white space removed, NUL-terminated, owned by the cfg */
-    struct prune_span key_span, value_span;        /* as written, outer white space trimmed */
+    struct prune_span key_span, value_span;        /* as written, outer white space trimmed, without a comment behind a number */
+    bool comma_in_comment;                         /* in the comment behind a number: Darknet takes it for a list entry */
     struct prune_span line_span;                   /* whole line with its line ending */
     int line;                                      /* 1-based */
 };
@@ -54,6 +56,8 @@ const struct prune_option *prune_cfg_find(const struct prune_section *section, c
 enum prune_code prune_cfg_int(const struct prune_cfg *cfg, const struct prune_section *s, const char *key, int fallback, int *out, struct prune_status *st);
 enum prune_code prune_cfg_float(const struct prune_cfg *cfg, const struct prune_section *s, const char *key, double fallback, double *out, struct prune_status *st);
 const char *prune_cfg_string(const struct prune_section *s, const char *key, const char *fallback);
+/* Refuses a list whose comment holds a comma. */
+enum prune_code prune_cfg_check_list(const struct prune_cfg *cfg, const struct prune_option *o, struct prune_status *st);
 /* Comma-separated integers; *out malloc'd (NULL with *count 0 when the key is missing). */
 enum prune_code prune_cfg_int_list(const struct prune_cfg *cfg, const struct prune_section *s, const char *key, int **out, size_t *count, struct prune_status *st);
 

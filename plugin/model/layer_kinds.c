@@ -1,38 +1,56 @@
-/* THE table of layer kinds; see layer_kinds.h. One row per section type of pjreddie Darknet, and ours ([gate]).
- * The keys of a row are those the host reads there, and those of other dialects that steer training only.
- * A key that is in no list is refused by net_shape where the section shapes channels. */
+/* THE table of layer kinds; see layer_kinds.h. One row per section type of any Darknet, and ours ([gate]).
+ * The keys of a row are those that some Darknet reads there. A key that is in no list is refused by net_shape where the section
+ * shapes channels. */
 #include "layer_kinds.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-typedef const char *const keys[];
+typedef const struct prune_key keys[];
+#define EVERY(name) {name, NULL, PRUNE_EVERY_DARKNET}
+#define OURS(name) {name, NULL, PRUNE_PJREDDIE}
+#define THEIRS(name, neutral) {name, neutral, PRUNE_ALEXEYAB}
+#define LAST {NULL, NULL, 0}
 
-static keys no_keys = {NULL};
-static keys conv_keys = {"filters", "size", "stride", "pad", "padding", "groups", "activation", "batch_normalize", "flipped", "dot", "binary", "xnor",
-                         /* other dialects, training only: */ "train_only_bn", "dont_update", "burnin_update", "grad_centr", NULL};
-static keys deconv_keys = {"filters", "size", "stride", "pad", "padding", "activation", "batch_normalize", NULL};
-static keys local_keys = {"filters", "size", "stride", "pad", "activation", NULL};
-static keys connected_keys = {"output", "activation", "batch_normalize", NULL};
-static keys maxpool_keys = {"size", "stride", "padding", NULL};
-static keys crop_keys = {"crop_height", "crop_width", "flip", "angle", "saturation", "exposure", "noadjust", "shift", NULL};
-static keys dropout_keys = {"probability", NULL};
-static keys route_keys = {"layers", NULL};
-static keys shortcut_keys = {"from", "activation", "alpha", "beta", NULL};
-static keys upsample_keys = {"stride", "scale", NULL};
-static keys reorg_keys = {"stride", "reverse", "flatten", "extra", NULL};
-static keys activation_keys = {"activation", NULL};
-static keys normalization_keys = {"alpha", "beta", "kappa", "size", NULL};
-static keys rnn_keys = {"output", "hidden", "activation", "batch_normalize", "shortcut", NULL};
-static keys lstm_keys = {"output", "batch_normalize", NULL};
-static keys gru_keys = {"output", "batch_normalize", "tanh", NULL};
-static keys multiply_keys = {"from", "scale_wh", "activation", NULL};
-static keys local_avgpool_keys = {"size", "stride", "stride_x", "stride_y", "padding", NULL};
-static keys implicit_keys = {"filters", "atoms", "mean", "std", NULL};
-static keys history_keys = {"history_size", NULL};
-static keys conv_lstm_keys = {"output", "size", "stride", "dilation", "pad", "padding", "groups", "activation", "batch_normalize", "peephole", "bottleneck", "shortcut",
-                              "lstm_activation", "state_constrain", "time_normalizer", NULL};
-static keys crnn_keys = {"output_filters", "hidden_filters", "activation", "batch_normalize", "shortcut", NULL};
+/* Of kinds that one Darknet alone has, every key is EVERY. So are keys that steer training only, and those whose meaning depends on
+ * other keys (dilation, stride_x, ...): their shape functions say when they are foreign. */
+static keys no_keys = {LAST};
+static keys conv_keys = {EVERY("filters"), EVERY("size"), EVERY("stride"), EVERY("pad"), EVERY("padding"), EVERY("groups"), EVERY("activation"),
+                         EVERY("batch_normalize"), EVERY("flipped"), EVERY("dot"), EVERY("binary"), EVERY("xnor"), EVERY("dilation"), EVERY("stride_x"),
+                         EVERY("stride_y"), THEIRS("antialiasing", "0"), THEIRS("share_index", NULL), THEIRS("cbn", "0"), EVERY("bin_output"), EVERY("coordconv"),
+                         EVERY("deform"), EVERY("rotate"), EVERY("stretch"), EVERY("sway"), EVERY("stretch_sway"), EVERY("reverse"), EVERY("train_only_bn"),
+                         EVERY("grad_centr"), EVERY("assisted_excitation"), EVERY("stream"), EVERY("wait_stream"), EVERY("angle"), LAST};
+static keys deconv_keys = {EVERY("filters"), EVERY("size"), EVERY("stride"), EVERY("pad"), EVERY("padding"), EVERY("activation"), EVERY("batch_normalize"), LAST};
+static keys local_keys = {EVERY("filters"), EVERY("size"), EVERY("stride"), EVERY("pad"), EVERY("activation"), LAST};
+static keys connected_keys = {EVERY("output"), EVERY("activation"), EVERY("batch_normalize"), LAST};
+static keys maxpool_keys = {EVERY("size"), EVERY("stride"), EVERY("padding"), EVERY("stride_x"), EVERY("stride_y"), THEIRS("antialiasing", "0"),
+                            THEIRS("maxpool_depth", "0"), EVERY("out_channels"), EVERY("maxpool_zero_nonmax"), LAST};
+static keys crop_keys = {EVERY("crop_height"), EVERY("crop_width"), EVERY("flip"), EVERY("angle"), EVERY("saturation"), EVERY("exposure"), EVERY("noadjust"),
+                         EVERY("shift"), LAST};
+static keys dropout_keys = {EVERY("probability"), EVERY("dropblock"), EVERY("dropblock_size_rel"), EVERY("dropblock_size_abs"), LAST};
+static keys route_keys = {EVERY("layers"), THEIRS("groups", "1"), THEIRS("group_id", "0"), LAST};
+static keys shortcut_keys = {EVERY("from"), THEIRS("layers", NULL), EVERY("activation"), EVERY("alpha"), EVERY("beta"), THEIRS("weights_type", "none"),
+                             EVERY("weights_normalization"), LAST};
+static keys upsample_keys = {EVERY("stride"), EVERY("scale"), LAST};
+static keys reorg_keys = {EVERY("stride"), EVERY("reverse"), EVERY("flatten"), EVERY("extra"), LAST};
+static keys activation_keys = {EVERY("activation"), LAST};
+static keys normalization_keys = {EVERY("alpha"), EVERY("beta"), EVERY("kappa"), EVERY("size"), LAST};
+static keys yolo_keys = {THEIRS("embedding_layer", "999999"), THEIRS("scale_x_y", "1"), THEIRS("new_coords", "0"), LAST};
+static keys rnn_keys = {EVERY("output"), EVERY("hidden"), EVERY("activation"), EVERY("batch_normalize"), EVERY("shortcut"), LAST};
+static keys lstm_keys = {EVERY("output"), EVERY("batch_normalize"), LAST};
+static keys gru_keys = {EVERY("output"), EVERY("batch_normalize"), EVERY("tanh"), LAST};
+static keys crnn_keys = {OURS("output_filters"), OURS("hidden_filters"), THEIRS("output", NULL), THEIRS("hidden", NULL), THEIRS("size", NULL), THEIRS("stride", NULL),
+                         THEIRS("dilation", NULL), THEIRS("pad", NULL), THEIRS("padding", NULL), THEIRS("groups", NULL), EVERY("activation"), EVERY("batch_normalize"),
+                         EVERY("shortcut"), LAST};
+static keys scale_channels_keys = {EVERY("from"), EVERY("scale_wh"), EVERY("activation"), LAST};
+static keys sam_keys = {EVERY("from"), EVERY("activation"), LAST};
+static keys local_avgpool_keys = {EVERY("size"), EVERY("stride"), EVERY("stride_x"), EVERY("stride_y"), EVERY("padding"), LAST};
+static keys reorg3d_keys = {EVERY("stride"), EVERY("reverse"), LAST};
+static keys implicit_keys = {EVERY("filters"), EVERY("atoms"), EVERY("mean"), EVERY("std"), LAST};
+static keys history_keys = {EVERY("history_size"), LAST};
+static keys conv_lstm_keys = {EVERY("output"), EVERY("size"), EVERY("stride"), EVERY("dilation"), EVERY("pad"), EVERY("padding"), EVERY("groups"), EVERY("activation"),
+                              EVERY("batch_normalize"), EVERY("peephole"), EVERY("bottleneck"), EVERY("shortcut"), EVERY("lstm_activation"), EVERY("state_constrain"),
+                              EVERY("time_normalizer"), LAST};
 
 #define RECURRENT "read by a recurrent layer"
 
@@ -61,17 +79,17 @@ static const struct prune_kind_info table[PRUNE_KIND_COUNT] = {
     {PRUNE_SOFTMAX, "softmax", {"soft"}, PRUNE_CH_FIXED, true, true, "read by a softmax", no_keys, true, PRUNE_EVERY_DARKNET},
     {PRUNE_COST, "cost", {NULL}, PRUNE_CH_FIXED, true, false, "read by a cost layer", no_keys, true, PRUNE_EVERY_DARKNET},
     {PRUNE_REGION, "region", {NULL}, PRUNE_CH_FIXED, true, true, "read by a region head", no_keys, true, PRUNE_EVERY_DARKNET},
-    {PRUNE_YOLO, "yolo", {NULL}, PRUNE_CH_FIXED, true, true, "read by a yolo head", no_keys, true, PRUNE_EVERY_DARKNET},
+    {PRUNE_YOLO, "yolo", {NULL}, PRUNE_CH_FIXED, true, true, "read by a yolo head", yolo_keys, true, PRUNE_EVERY_DARKNET},
     {PRUNE_ISEG, "iseg", {NULL}, PRUNE_CH_FIXED, true, true, "read by an iseg head", no_keys, true, PRUNE_PJREDDIE},
     {PRUNE_DETECTION, "detection", {NULL}, PRUNE_CH_FIXED, true, true, "read by a detection head", no_keys, true, PRUNE_EVERY_DARKNET},
     {PRUNE_RNN, "rnn", {NULL}, PRUNE_CH_FIXED, true, false, RECURRENT, rnn_keys, false, PRUNE_EVERY_DARKNET},
     {PRUNE_LSTM, "lstm", {NULL}, PRUNE_CH_FIXED, true, false, RECURRENT, lstm_keys, false, PRUNE_EVERY_DARKNET},
     {PRUNE_GRU, "gru", {NULL}, PRUNE_CH_FIXED, true, false, RECURRENT, gru_keys, false, PRUNE_EVERY_DARKNET},
     {PRUNE_CRNN, "crnn", {NULL}, PRUNE_CH_FIXED, true, false, RECURRENT, crnn_keys, false, PRUNE_EVERY_DARKNET},
-    {PRUNE_SCALE_CHANNELS, "scale_channels", {NULL}, PRUNE_CH_MULTIPLY, true, false, NULL, multiply_keys, false, PRUNE_ALEXEYAB},
-    {PRUNE_SAM, "sam", {NULL}, PRUNE_CH_MULTIPLY, true, false, NULL, multiply_keys, false, PRUNE_ALEXEYAB},
+    {PRUNE_SCALE_CHANNELS, "scale_channels", {NULL}, PRUNE_CH_MULTIPLY, true, false, NULL, scale_channels_keys, false, PRUNE_ALEXEYAB},
+    {PRUNE_SAM, "sam", {NULL}, PRUNE_CH_MULTIPLY, true, false, NULL, sam_keys, false, PRUNE_ALEXEYAB},
     {PRUNE_LOCAL_AVGPOOL, "local_avgpool", {"local_avg"}, PRUNE_CH_PASS, true, false, NULL, local_avgpool_keys, false, PRUNE_ALEXEYAB},
-    {PRUNE_REORG3D, "reorg3d", {NULL}, PRUNE_CH_REPEAT, true, false, NULL, reorg_keys, false, PRUNE_ALEXEYAB},
+    {PRUNE_REORG3D, "reorg3d", {NULL}, PRUNE_CH_REPEAT, true, false, NULL, reorg3d_keys, false, PRUNE_ALEXEYAB},
     {PRUNE_EMPTY, "empty", {"silence"}, PRUNE_CH_PASS, true, false, NULL, no_keys, true, PRUNE_ALEXEYAB},
     {PRUNE_IMPLICIT, "implicit", {NULL}, PRUNE_CH_PRODUCE, true, false, NULL, implicit_keys, false, PRUNE_ALEXEYAB},
     {PRUNE_GAUSSIAN_YOLO, "Gaussian_yolo", {NULL}, PRUNE_CH_FIXED, true, true, "read by a Gaussian_yolo head", no_keys, true, PRUNE_ALEXEYAB},
@@ -116,40 +134,41 @@ static bool has_name(const char *const *names, size_t count, const char *name)
 
 bool prune_key_is_common(const char *key)
 {
-    static const char *const names[] = {"clip", "dontload", "dontloadscales", "dontsave", "learning_rate", "numload", "onlyforward", "smooth", "stopbackward", "truth"};
+    static const char *const names[] = {
+        "burnin_update", "clip", "dont_update", "dontload", "dontloadscales", "dontsave", "learning_rate", "numload", "onlyforward", "smooth", "stopbackward",
+        "train_only_bn", "truth"};
     return has_name(names, COUNT(names), key);
 }
 
-bool prune_key_is_foreign(const char *key, const char *value)
+bool prune_key_is_neutral(const struct prune_key *key, const char *value)
 {
-    static const struct {
-        const char *key, *neutral; /* neutral: the value that means nothing happens, or NULL */
-    } rows[] = {{"antialiasing", "0"},  {"assisted_excitation", "0"}, {"coordconv", "0"},     {"deform", "0"},        {"dilation", "1"},
-                {"group_id", NULL},     {"groups", "1"},              {"maxpool_depth", "0"}, {"out_channels", NULL}, {"rotate", "0"},
-                {"share_index", NULL},  {"stretch", "0"},             {"stretch_sway", "0"},  {"stride_x", NULL},     {"stride_y", NULL},
-                {"sway", "0"},          {"weights_normalization", NULL}, {"weights_type", "none"}};
-    for (size_t i = 0; i < COUNT(rows); i++)
-        if (!strcmp(rows[i].key, key)) return !rows[i].neutral || strcmp(rows[i].neutral, value) != 0;
-    return false;
+    char *end, *wanted_end;
+    if (!key->neutral) return false;
+    if (!strcmp(key->neutral, value)) return true;
+    double number = strtod(value, &end), wanted = strtod(key->neutral, &wanted_end);
+    return end != value && !*end && !*wanted_end && number == wanted; /* "0" and "0.0" */
 }
 
-bool prune_section_is_foreign(const char *name)
+bool prune_section_is_unreadable(const char *name)
 {
-    static const char *const names[] = {"Gaussian_yolo", "channel_slice", "contrastive",  "conv_lstm", "empty",          "history", "implicit",
-                                        "local_avg",     "local_avgpool", "reorg3d",      "reorg_old", "representation", "sam",     "scale_channels",
-                                        "silence",       "xnor"};
+    static const char *const names[] = {"channel_slice", "reorg_old", "representation", "xnor"};
     return has_name(names, COUNT(names), name);
 }
 
 bool prune_key_is_number(const char *key)
 {
     static const char *const names[] = {
-        "B1", "B2", "absolute", "adam", "alpha", "angle", "aspect", "background", "batch_normalize", "beta", "bias_match", "binary", "burn_in", "center",
-        "class_scale", "classfix", "clip", "coord_scale", "decay", "dontload", "dontloadscales", "dontsave", "dot", "eps", "exposure", "flip", "flipped",
-        "focus", "forced", "gamma", "hue", "ignore_thresh", "jitter", "joint", "kappa", "learning_rate", "log", "mask_scale", "max_batches", "max_crop",
-        "max_ratio", "min_crop", "min_ratio", "momentum", "noadjust", "noloss", "noobj", "noobject_scale", "notruth", "numload", "object_scale",
-        "objectness", "onlyforward", "power", "probability", "random", "ratio", "reorg", "rescore", "saturation", "scale", "shift", "shortcut", "smooth",
-        "softmax", "spatial", "sqrt", "step", "stopbackward", "tanh", "temperature", "thresh", "truth", "truth_thresh", "xnor"};
+        "B1", "B2", "absolute", "adam", "alpha", "angle", "aspect", "assisted_excitation", "atoms", "background", "batch_normalize", "beta", "beta_nms",
+        "bias_match", "binary", "burn_in", "burnin_update", "cbn", "center", "class_scale", "classfix", "clip", "cls_normalizer", "coord_scale", "cutmix",
+        "decay", "dont_update", "dontload", "dontloadscales", "dontsave", "dot", "dropblock", "dropblock_size_abs", "dropblock_size_rel", "dynamic_minibatch",
+        "embedding_layer", "eps", "exposure", "flip", "flipped", "focal_loss", "focus", "forced", "gamma", "gaussian_noise", "grad_centr", "hue",
+        "ignore_thresh", "iou_normalizer", "iou_thresh", "jitter", "joint", "kappa", "label_smooth_eps", "learning_rate", "letter_box", "log", "mask_scale",
+        "max_batches", "max_crop", "max_delta", "max_ratio", "maxpool_zero_nonmax", "mean", "min_crop", "min_ratio", "mixup", "momentum", "mosaic",
+        "mosaic_bound", "new_coords", "noadjust", "noloss", "noobj", "noobject_scale", "notruth", "numload", "obj_normalizer", "object_scale", "objectness",
+        "objectness_smooth", "onlyforward", "optimized_memory", "out_channels", "power", "probability", "random", "ratio", "reorg", "rescore", "resize",
+        "saturation", "scale", "scale_x_y", "sgdr_cycle", "sgdr_mult", "shift", "shortcut", "smooth", "softmax", "spatial", "sqrt", "state_constrain", "std",
+        "step", "stopbackward", "stream", "tanh", "temperature", "thresh", "time_normalizer", "train_only_bn", "truth", "truth_thresh", "uc_normalizer",
+        "wait_stream", "xnor"};
     return has_name(names, COUNT(names), key);
 }
 

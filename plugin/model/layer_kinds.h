@@ -37,6 +37,9 @@ enum prune_channel_rule {
 /* Which Darknets know a section, key or activation; bits. */
 enum prune_dialect { PRUNE_PJREDDIE = 1, PRUNE_ALEXEYAB = 2, PRUNE_EVERY_DARKNET = 3 };
 
+/* A key that a kind may carry. neutral: the value that changes nothing, so that a Darknet that ignores the key does no harm; or NULL. */
+struct prune_key { const char *name, *neutral; int dialects; };
+
 struct prune_kind_info {
     enum prune_kind kind;
     const char *name;                    /* canonical: "convolutional" */
@@ -45,7 +48,7 @@ struct prune_kind_info {
     bool is_layer;                       /* counted in layer indices */
     bool is_head;                        /* yolo, region, detection, softmax, iseg: has a loss of its own */
     const char *protect_reason;          /* for PRUNE_CH_FIXED: "read by a yolo head" */
-    const char *const *keys;             /* NULL-terminated: keys this kind may carry without harm */
+    const struct prune_key *keys;        /* ended by name NULL; a kind with any_key lists only what not every Darknet knows */
     bool any_key;                        /* unknown keys cannot touch channels ([net], heads) */
     int dialects;                        /* bits of prune_dialect */
 };
@@ -55,10 +58,10 @@ const struct prune_kind_info *prune_kind_by_name(const char *name);
 const struct prune_kind_info *prune_kind_info(enum prune_kind kind);
 /* Keys every layer section may carry ("learning_rate", "stopbackward", ...). */
 bool prune_key_is_common(const char *key);
-/* Keys and sections of the other dialects that touch channels (AlexeyAB's, hank-ai's): refused, and said so. A key that is
- * there with the value that changes nothing ("dilation=1") is not foreign. */
-bool prune_key_is_foreign(const char *key, const char *value);
-bool prune_section_is_foreign(const char *name);
+/* The value is the one that changes nothing ("dilation=1", "antialiasing=0"). */
+bool prune_key_is_neutral(const struct prune_key *key, const char *value);
+/* Section names that Darknet sources mention and no reader of a cfg handles ("channel_slice"). */
+bool prune_section_is_unreadable(const char *name);
 /* Keys whose value the host reads as a number, whatever the section. */
 bool prune_key_is_number(const char *key);
 /* The table itself, for docs and tests. */

@@ -1,7 +1,7 @@
 /* Network shape: the walk over a cfg's sections; see net_shape.h. Checks [net], the keys and numbers of every section,
- * binds [gate] sections, and hands each layer to its shape function (layer_shapes.c). One pass, linear in the file's size.
+ * binds [gate] sections, and hands each layer to its shape function (shapes.h). One pass, linear in the file's size.
  * Refuses with "cannot use 'file:line': cause; remedy" whatever would crash the host or make it go silently wrong. */
-#include "shape_builder.h"
+#include "shapes.h"
 
 #include <limits.h>
 #include <math.h>
@@ -36,6 +36,8 @@ enum prune_code shape_float_list(const struct shape_builder *b, const char *key,
 {
     const struct prune_option *o = prune_cfg_find(b->section, key);
     size_t n = 0;
+    enum prune_code code = o ? prune_cfg_check_list(b->cfg, o, b->st) : PRUNE_OK;
+    if (code) return code;
     for (const char *at = o ? o->value : NULL; at; n++) {
         char *end;
         double value = strtod(at, &end);
@@ -61,38 +63,61 @@ enum prune_code shape_output(const struct shape_builder *b, struct prune_layer *
     return PRUNE_OK;
 }
 
-/* Every key of a section is one its kind knows, and every number is a number. */
-static enum prune_code check_keys(const struct shape_builder *b, const struct prune_kind_info *kind)
+enum prune_code shape_dialect(struct shape_builder *b, const struct prune_option *o, int dialects)
+{
+    static const char theirs[] = "AlexeyAB's and hank-ai's Darknet", own[] = "pjreddie's";
+    struct prune_net *net = b->net;
+    if (dialects == PRUNE_EVERY_DARKNET) return PRUNE_OK;
+    bool foreign = !(dialects & PRUNE_PJREDDIE);
+    int *line = foreign ? &net->foreign_line : &b->own_line, here = o ? o->line : b->section->line;
+    if (!*line || here < *line) { /* within a section, keys are not met in the order of their lines */
+        char *text = foreign ? net->foreign : b->own;
+        *line = here;
+        if (o) snprintf(text, sizeof b->own, "%.30s=%.30s", o->key, o->value);
+        else snprintf(text, sizeof b->own, "[%.60s]", b->section->name);
+    }
+    net->dialects &= dialects;
+    if (net->dialects) return PRUNE_OK;
+    return prune_fail(b->st, "cannot use '%s:%d': only %s knows %s, and only %s knows %s in line %d; no Darknet can load both, remove one", b->cfg->path, foreign ? net->foreign_line : b->own_line,
+                      foreign ? theirs : own, foreign ? net->foreign : b->own, foreign ? own : theirs, foreign ? b->own : net->foreign, foreign ? b->own_line : net->foreign_line);
+}
+
+static enum prune_code check_number(const struct shape_builder *b, const struct prune_option *o)
+{
+    char *end;
+    double value = strtod(o->value, &end);
+    if (end != o->value && !*end && isfinite(value)) return PRUNE_OK;
+    return prune_fail(b->st, "cannot use '%s:%d': %.40s is '%.60s', not a finite number", b->cfg->path, o->line, o->key, o->value);
+}
+
+/* Every key of a section is one its kind knows, and every number is a number. A key given twice: the first counts. */
+static enum prune_code check_keys(struct shape_builder *b, const struct prune_kind_info *kind)
 {
     for (size_t i = 0; i < b->section->option_count; i++) {
         const struct prune_option *o = &b->section->options[i];
-        bool known = kind->any_key || (kind->is_layer && prune_key_is_common(o->key));
-        for (const char *const *k = kind->keys; !known && *k; k++) known = !strcmp(*k, o->key);
-        if (!known && prune_key_is_foreign(o->key, o->value))
-            return prune_fail(b->st, "cannot use '%s:%d': %.40s=%.40s in [%s] belongs to another Darknet dialect and touches channels; this release does not handle it",
-                              b->cfg->path, o->line, o->key, o->value, kind->name);
-        if (!known && !prune_key_is_foreign(o->key, ""))
+        const struct prune_key *key = kind->keys;
+        while (key->name && strcmp(key->name, o->key)) key++;
+        if (!key->name && !kind->any_key && !(kind->is_layer && prune_key_is_common(o->key)))
             return prune_fail(b->st, "cannot use '%s:%d': unknown key '%.40s' in [%s], it could touch channels; correct or remove it", b->cfg->path, o->line, o->key, kind->name);
-        if (!prune_key_is_number(o->key)) continue;
-        char *end;
-        double value = strtod(o->value, &end);
-        if (end == o->value || *end || !isfinite(value))
-            return prune_fail(b->st, "cannot use '%s:%d': %.40s is '%.60s', not a finite number", b->cfg->path, o->line, o->key, o->value);
+        enum prune_code code = prune_key_is_number(o->key) ? check_number(b, o) : PRUNE_OK;
+        if (!code && key->name && !prune_key_is_neutral(key, o->value)) code = shape_dialect(b, o, key->dialects);
+        if (code) return code;
     }
     return PRUNE_OK;
 }
 
-static enum prune_code check_policy(const struct shape_builder *b)
+static enum prune_code check_policy(struct shape_builder *b)
 {
-    static const char *const names[] = {"constant", "exp", "poly", "random", "sigmoid", "step", "steps"};
+    static const char *const names[] = {"constant", "exp", "poly", "random", "sgdr", "sigmoid", "step", "steps"};
     const char *policy = prune_cfg_string(b->section, "policy", "constant");
     bool known = false;
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) known |= !strcmp(names[i], policy);
-    if (!known) return shape_fail(b, "policy", "unknown policy '%.40s'; the host knows constant, exp, poly, random, sigmoid, step and steps", policy);
+    if (!known) return shape_fail(b, "policy", "unknown policy '%.40s'; Darknet knows constant, exp, poly, random, sgdr, sigmoid, step and steps", policy);
     if (!strcmp(policy, "step")) {
         int step = 0;
         return shape_int(b, "step", 1, 1, INT_MAX, &step);
     }
+    if (!strcmp(policy, "sgdr")) return shape_dialect(b, prune_cfg_find(b->section, "policy"), PRUNE_ALEXEYAB);
     if (strcmp(policy, "steps")) return PRUNE_OK;
     if (!prune_cfg_find(b->section, "steps") || !prune_cfg_find(b->section, "scales"))
         return shape_fail(b, "policy", "policy=steps without %s=; give both steps= and scales=", prune_cfg_find(b->section, "steps") ? "scales" : "steps");
@@ -156,7 +181,7 @@ static enum prune_code read_net(struct shape_builder *b)
 }
 
 /* A [gate] binds to the section right before it. */
-static enum prune_code bind_gate(const struct shape_builder *b, size_t section)
+static enum prune_code bind_gate(struct shape_builder *b, size_t section)
 {
     struct prune_layer *last = b->net->layer_count ? &b->net->layers[b->net->layer_count - 1] : NULL;
     enum prune_code code = check_keys(b, prune_kind_info(PRUNE_GATE));
@@ -214,18 +239,22 @@ static enum prune_code add_layer(struct shape_builder *b, size_t section, const 
     l->line = b->section->line;
     l->kind = kind->kind;
     l->groups = 1;
-    l->stride = l->stride_x = l->stride_y = l->dilation = 1;
+    l->stride = l->dilation = 1;
     l->share = l->refers_to = -1;
     l->activation = PRUNE_LINEAR;
     l->gate_section = -1;
     enum prune_code code = connect_input(b, l);
+    if (!code) code = shape_dialect(b, NULL, kind->dialects);
     if (!code) code = check_keys(b, kind);
     if (!code) code = read_common(b, l);
     if (!code) code = shape_layer(b, l);
     if (code) return code;
+    if (!l->stride_x) l->stride_x = l->stride_y = l->stride;
+    if (!l->sharp_w) {
+        l->sharp_w = l->out_w;
+        l->sharp_h = l->out_h;
+    }
     b->is_map[l->index] = b->output_is_map;
-    if (b->too_much_work || __builtin_add_overflow(net->macs, l->macs, &net->macs) || __builtin_add_overflow(net->parameters, l->parameters, &net->parameters))
-        return shape_fail(b, NULL, "the work of this network does not fit 64 bits; make it smaller");
     return PRUNE_OK;
 }
 
@@ -237,7 +266,7 @@ static enum prune_code add_section(struct shape_builder *b, size_t section)
     if (kind->kind == PRUNE_GATE) return bind_gate(b, section);
     if (kind->kind == PRUNE_NET) return shape_fail(b, NULL, "a second [%.40s] section; only the first section is one", name);
     if (kind->is_layer) return add_layer(b, section, kind);
-    if (prune_section_is_foreign(name)) return shape_fail(b, NULL, "[%.40s] belongs to another Darknet dialect; this release does not handle it", name);
+    if (prune_section_is_unreadable(name)) return shape_fail(b, NULL, "no Darknet reads [%.40s] in a cfg, though some know the word; remove the section", name);
     return shape_fail(b, NULL, "unknown section [%.40s]; names are written as in [convolutional]", name);
 }
 
@@ -248,13 +277,32 @@ static void find_task(struct prune_net *net)
     const struct prune_layer *head = NULL, *last = &net->layers[net->layer_count - 1];
     for (size_t i = 0; i < net->layer_count; i++) {
         const struct prune_layer *l = &net->layers[i];
-        if (l->kind == PRUNE_YOLO || l->kind == PRUNE_REGION || l->kind == PRUNE_DETECTION) head = l;
-        recurrent |= l->kind == PRUNE_RNN || l->kind == PRUNE_LSTM || l->kind == PRUNE_GRU || l->kind == PRUNE_CRNN;
+        if (l->kind == PRUNE_YOLO || l->kind == PRUNE_GAUSSIAN_YOLO || l->kind == PRUNE_REGION || l->kind == PRUNE_DETECTION) head = l;
+        recurrent |= l->kind == PRUNE_RNN || l->kind == PRUNE_LSTM || l->kind == PRUNE_GRU || l->kind == PRUNE_CRNN || l->kind == PRUNE_CONV_LSTM;
     }
     if (head) net->task = PRUNE_TASK_DETECTOR;
     else if (!recurrent && last->w == 1 && last->h == 1 && (last->kind == PRUNE_SOFTMAX || last->kind == PRUNE_COST)) net->task = PRUNE_TASK_CLASSIFIER;
     if (head) net->classes = head->classes;
     else if (net->task == PRUNE_TASK_CLASSIFIER) net->classes = last->inputs;
+}
+
+/* Where the Darknets store different things, a cfg that only AlexeyAB's line can load counts as there; any other as pjreddie's. */
+static enum prune_code add_up(struct shape_builder *b)
+{
+    struct prune_net *net = b->net;
+    for (size_t i = 0; i < net->layer_count; i++) {
+        struct prune_layer *l = &net->layers[i];
+        enum prune_code code = PRUNE_OK;
+        b->section = &b->cfg->sections[l->section];
+        if (!(net->dialects & PRUNE_PJREDDIE)) {
+            if (l->kind == PRUNE_BATCHNORM) l->parameters = 2 * (uint64_t)l->c;
+            if (l->kind == PRUNE_RNN) code = shape_count_parts(b, l, net->dialects);
+        }
+        if (code) return code;
+        if (b->too_much_work || __builtin_add_overflow(net->macs, l->macs, &net->macs) || __builtin_add_overflow(net->parameters, l->parameters, &net->parameters))
+            return shape_fail(b, NULL, "the work of this network does not fit 64 bits; make it smaller");
+    }
+    return PRUNE_OK;
 }
 
 static enum prune_code read_layers(struct shape_builder *b)
@@ -272,7 +320,7 @@ static enum prune_code read_layers(struct shape_builder *b)
     }
     if (!result) return prune_fail(b->st, "cannot use '%s': it holds no layer%s; add one", b->cfg->path, net->layer_count ? " but [cost]" : " behind [net]");
     find_task(net);
-    return PRUNE_OK;
+    return add_up(b);
 }
 
 enum prune_code prune_net_build(struct prune_net *out, const struct prune_cfg *cfg, struct prune_status *st)

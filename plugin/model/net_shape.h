@@ -1,4 +1,4 @@
-/* Network shape: cfg text -> layers with sizes, sources, parameters and cost, as pjreddie Darknet builds them.
+/* Network shape: cfg text -> layers with sizes, sources, parameters and cost, as the Darknets build them (docs/dialects.md).
  * Every way a cfg can make the host crash or go silently wrong is refused here, with file:line, so the host never sees it.
  * Units: MACs = multiply-adds of one forward pass of one image; BFLOPs (Darknet's) = 2 MACs / 1e9. */
 #ifndef PRUNE_MODEL_NET_SHAPE_H
@@ -66,8 +66,8 @@ void prune_net_free(struct prune_net *net);
 enum prune_code prune_net_read(struct prune_cfg *cfg, struct prune_net *net, const char *path, struct prune_status *st);
 double prune_bflops(uint64_t macs);
 
-/* What a host needs besides the cfg, to be asked before it sees the file: the files that tree= and map= name can be read (the host would
- * exit), and its buffers for `batch` images per pass (0: the cfg's) fit this machine's memory and swap (it would crash). */
+/* What a host needs besides a cfg that is right, to be asked before it sees the file: pjreddie's Darknet knows all of it and its buffers of truths
+ * are large enough for max=; the files that tree= and map= name can be read (the host would exit), and its buffers for `batch` images per pass (0: the cfg's) fit this machine's memory and swap (it would crash). */
 enum prune_code prune_net_check_host(const struct prune_net *net, int batch, struct prune_status *st);
 
 #endif

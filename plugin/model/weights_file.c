@@ -2,6 +2,7 @@
  * In: a checked net and a file. Out: views into the map, never a copy. Refuses files that are too short or too long by one
  * byte, naming the layer where they end; values that are not finite only when asked (prune_weights_check_finite). */
 #include "weights_file.h"
+#include "shapes.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -67,19 +68,20 @@ static void add_connected(struct layout_builder *b, size_t inputs, size_t output
     if (scales) add_statistics(b, outputs);
 }
 
-/* `parts` connected layers in file order; parts [own_begin, own_end) read the layer's own outputs, the others its inputs. */
-static void add_recurrent(struct layout_builder *b, const struct prune_layer *l, int parts, int own_begin, int own_end)
+static void add_recurrent(struct layout_builder *b, const struct prune_layer *l)
 {
-    for (b->part = 0; b->part < parts; b->part++) {
-        bool own = b->part >= own_begin && b->part < own_end;
-        add_connected(b, (size_t)(own ? l->outputs : l->inputs), (size_t)l->outputs, l->batch_normalize);
+    struct shape_parts p;
+    shape_parts(l, b->layout.dialect, &p);
+    for (b->part = 0; b->part < p.count; b->part++) {
+        size_t in = (size_t)p.items[b->part].in, out = (size_t)p.items[b->part].out;
+        if (p.convolutions) add_convolution(b, out, out, in / (size_t)p.groups, (size_t)p.kernel, l->batch_normalize);
+        else add_connected(b, in, out, l->batch_normalize);
     }
 }
 
-static void add_crnn(struct layout_builder *b, const struct prune_layer *l)
+static void add_shortcut(struct layout_builder *b, const struct prune_layer *l)
 {
-    const size_t widths[] = {(size_t)l->c, (size_t)l->hidden, (size_t)l->hidden, (size_t)l->out_c};
-    for (b->part = 0; b->part < 3; b->part++) add_convolution(b, widths[b->part + 1], widths[b->part + 1], widths[b->part], 3, l->batch_normalize);
+    if (l->weights_type) add_tensor(b, PRUNE_WEIGHTS, l->weights_type == PRUNE_WEIGHTS_PER_CHANNEL ? 2 : 1, (const size_t[]){l->source_count, (size_t)l->c});
 }
 
 static void add_layer(struct layout_builder *b, const struct prune_layer *l)
@@ -88,27 +90,33 @@ static void add_layer(struct layout_builder *b, const struct prune_layer *l)
     bool scales = l->batch_normalize && !l->dontloadscales;
     b->layer = l->index;
     b->part = 0;
-    if (l->dontload) return;
+    if (l->dontload || l->share >= 0) return;
     switch (l->kind) {
     case PRUNE_CONVOLUTIONAL: add_convolution(b, n, n, c / (size_t)l->groups, k, scales); break;
     case PRUNE_DECONVOLUTIONAL: add_convolution(b, n, c, n, k, scales); break;
     case PRUNE_CONNECTED: add_connected(b, (size_t)l->inputs, (size_t)l->outputs, scales); break;
-    case PRUNE_BATCHNORM: add_statistics(b, c); break;
+    case PRUNE_BATCHNORM:
+        if (b->layout.dialect == PRUNE_ALEXEYAB) add_vector(b, PRUNE_BIASES, c);
+        add_statistics(b, c);
+        break;
     case PRUNE_LOCAL:
         add_vector(b, PRUNE_BIASES, (size_t)l->outputs);
         add_tensor(b, PRUNE_WEIGHTS, 5, (const size_t[]){(size_t)l->out_w * (size_t)l->out_h, (size_t)l->out_c, c, k, k});
         break;
-    case PRUNE_RNN: add_recurrent(b, l, 3, 1, 3); break;
-    case PRUNE_LSTM: add_recurrent(b, l, 8, 0, 4); break;
-    case PRUNE_GRU: add_recurrent(b, l, 6, 0, 3); break;
-    case PRUNE_CRNN: add_crnn(b, l); break;
+    case PRUNE_SHORTCUT: add_shortcut(b, l); break;
+    case PRUNE_IMPLICIT: add_tensor(b, PRUNE_WEIGHTS, 2, (const size_t[]){(size_t)l->out_c, (size_t)l->atoms}); break;
+    case PRUNE_RNN:
+    case PRUNE_LSTM:
+    case PRUNE_GRU:
+    case PRUNE_CRNN:
+    case PRUNE_CONV_LSTM: add_recurrent(b, l); break;
     default: break;
     }
 }
 
-enum prune_code prune_layout_build(struct prune_weights_layout *layout, const struct prune_net *net, struct prune_status *st)
+static enum prune_code build_layout(struct prune_weights_layout *layout, const struct prune_net *net, int dialect, struct prune_status *st)
 {
-    struct layout_builder b = {.room = 0};
+    struct layout_builder b = {.layout.dialect = dialect};
     for (size_t i = 0; i < net->layer_count; i++) add_layer(&b, &net->layers[i]);
     if (b.failed) {
         prune_layout_free(&b.layout);
@@ -116,6 +124,11 @@ enum prune_code prune_layout_build(struct prune_weights_layout *layout, const st
     }
     *layout = b.layout;
     return PRUNE_OK;
+}
+
+enum prune_code prune_layout_build(struct prune_weights_layout *layout, const struct prune_net *net, struct prune_status *st)
+{
+    return build_layout(layout, net, net->dialects & PRUNE_PJREDDIE ? PRUNE_PJREDDIE : PRUNE_ALEXEYAB, st);
 }
 
 void prune_layout_free(struct prune_weights_layout *layout)
@@ -209,14 +222,32 @@ static enum prune_code check_size(struct prune_weights *w, const struct prune_ne
     return PRUNE_OK;
 }
 
+/* Where the cfg leaves open which Darknet wrote the file, its size decides; when neither fits, the message is that of pjreddie's layout. */
+static enum prune_code choose_layout(struct prune_weights *w, const struct prune_net *net, size_t *prefix, struct prune_status *st)
+{
+    enum prune_code code = prune_layout_build(&w->layout, net, st);
+    if (!code) code = check_size(w, net, prefix, st);
+    if (!code || net->dialects != PRUNE_EVERY_DARKNET || !w->layout.count) return code;
+    struct prune_weights other = *w;
+    other.layout = (struct prune_weights_layout){0};
+    enum prune_code fits = build_layout(&other.layout, net, PRUNE_ALEXEYAB, NULL);
+    if (!fits) fits = check_size(&other, net, prefix, NULL);
+    if (fits) {
+        prune_layout_free(&other.layout);
+        return code;
+    }
+    prune_layout_free(&w->layout);
+    w->layout = other.layout;
+    return PRUNE_OK;
+}
+
 static enum prune_code open_weights(struct prune_weights *out, const char *path, const struct prune_net *net, size_t *prefix, struct prune_status *st)
 {
     struct prune_weights w = {.path = strdup(path)};
     size_t layers = 0;
     enum prune_code code = w.path ? prune_map_open(&w.map, path, st) : prune_fail_memory(st, strlen(path), "a file name");
     if (!code) code = read_header(&w, st);
-    if (!code) code = prune_layout_build(&w.layout, net, st);
-    if (!code) code = check_size(&w, net, prefix ? &layers : NULL, st);
+    if (!code) code = choose_layout(&w, net, prefix ? &layers : NULL, st);
     if (code) {
         prune_weights_close(&w);
         return code;
@@ -234,6 +265,12 @@ enum prune_code prune_weights_open(struct prune_weights *w, const char *path, co
 enum prune_code prune_weights_open_prefix(struct prune_weights *w, const char *path, const struct prune_net *net, size_t *layers, struct prune_status *st)
 {
     return open_weights(w, path, net, layers, st);
+}
+
+enum prune_code prune_weights_check_host(const struct prune_weights *w, struct prune_status *st)
+{
+    if (w->layout.dialect == PRUNE_PJREDDIE) return PRUNE_OK;
+    return prune_fail(st, "cannot run '%s': it was written by AlexeyAB's or hank-ai's Darknet, which stores [batchnorm] and [rnn] otherwise, and training here runs on pjreddie's; 'inspect', 'select' and 'apply' work", w->path);
 }
 
 void prune_weights_close(struct prune_weights *w)

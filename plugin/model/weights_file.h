@@ -3,7 +3,7 @@
  * Bytes: int32 major, minor, revision; seen: uint64 if major*10+minor >= 2 (and both < 1000), else int32; then float32
  * little-endian per layer in cfg order. convolutional: biases, [scales, mean, variance], weights (n, c/groups, k, k).
  * connected: biases, weights (outputs, inputs), [scales, mean, variance]. batchnorm: scales, mean, variance. local: biases, weights.
- * deconvolutional: as convolutional (weights (c, n, k, k)). rnn: input, self, output. lstm: wi wf wo wg ui uf uo ug. gru: wz wr wh uz ur uh. */
+ * deconvolutional: as convolutional (weights (c, n, k, k)). Recurrent layers: their parts (shapes.h) one after the other. AlexeyAB's: see docs/dialects.md. */
 #ifndef PRUNE_MODEL_WEIGHTS_FILE_H
 #define PRUNE_MODEL_WEIGHTS_FILE_H
 
@@ -15,9 +15,10 @@ enum prune_role { PRUNE_BIASES, PRUNE_SCALES, PRUNE_MEAN, PRUNE_VARIANCE, PRUNE_
 
 struct prune_weights_tensor {
     int layer;
-    int part;                            /* 0; rnn/lstm/gru/crnn: number of the sub-layer in file order */
+    int part;                            /* 0; rnn/lstm/gru/crnn/conv_lstm: number of the sub-layer in file order */
     enum prune_role role;
-    size_t shape[5]; int rank;           /* out axis first: conv {n, c/groups, k, k}, local {locations, n, c, k, k}, vectors {n} */
+    size_t shape[5]; int rank;           /* out axis first: conv {n, c/groups, k, k}, local {locations, n, c, k, k}, vectors {n},
+                                            shortcut {sources} or {sources, c}, implicit {filters, atoms} */
     size_t count;                        /* product of shape */
     size_t offset;                       /* in floats, from the end of the header */
 };
@@ -28,7 +29,9 @@ struct prune_weights_layout {
     struct prune_weights_tensor *tensors;
     size_t count;
     size_t floats;                       /* sum of counts */
+    int dialect;                         /* PRUNE_PJREDDIE or PRUNE_ALEXEYAB, where they differ: [batchnorm], [rnn] hidden= (docs/dialects.md) */
 };
+/* The layout of pjreddie's Darknet where that can load the cfg, else AlexeyAB's. */
 enum prune_code prune_layout_build(struct prune_weights_layout *layout, const struct prune_net *net, struct prune_status *st);
 void prune_layout_free(struct prune_weights_layout *layout);
 const char *prune_role_name(enum prune_role role);   /* "biases", ... */
@@ -43,12 +46,14 @@ struct prune_weights {
     struct prune_weights_header header;
     struct prune_weights_layout layout;
 };
-/* Maps the file and checks its size against the net. Failure says: bytes found, bytes needed, and the layer (and tensor)
+/* Maps the file and checks its size against the net, in the layout of each Darknet that can load the cfg; the layout is that which fits. Failure says: bytes found, bytes needed, and the layer (and tensor)
  * where the file ends, or how many bytes are left over after the last layer, and what that usually means. */
 enum prune_code prune_weights_open(struct prune_weights *w, const char *path, const struct prune_net *net, struct prune_status *st);
 /* For training from a prefix such as darknet53.conv.74: accepts a file that ends exactly behind a layer;
  * *layers = first layer without its weights (layer_count: all there). The layout holds the tensors of the file alone. */
 enum prune_code prune_weights_open_prefix(struct prune_weights *w, const char *path, const struct prune_net *net, size_t *layers, struct prune_status *st);
+/* Refuses a layout that pjreddie's Darknet, the training host, does not read. */
+enum prune_code prune_weights_check_host(const struct prune_weights *w, struct prune_status *st);
 void prune_weights_close(struct prune_weights *w);
 /* View of a tensor; 4-byte aligned is guaranteed by the format (header 16 or 20 bytes). */
 const float *prune_weights_data(const struct prune_weights *w, const struct prune_weights_tensor *t);

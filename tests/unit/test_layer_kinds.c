@@ -60,21 +60,44 @@ static void keys_are_classified(void **state)
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) assert_true(prune_key_is_number(numbers[i]));
     assert_false(prune_key_is_common("filters"));
     assert_false(prune_key_is_number("anchors"));
-    assert_true(prune_key_is_foreign("groups", "2"));
-    assert_false(prune_key_is_foreign("groups", "1"));
-    assert_true(prune_key_is_foreign("group_id", "0"));
-    assert_true(prune_key_is_foreign("dilation", "2"));
-    assert_false(prune_key_is_foreign("dilation", "1"));
-    assert_false(prune_key_is_foreign("filters", "2"));
+    assert_true(prune_key_is_common("train_only_bn") && prune_key_is_common("burnin_update") && prune_key_is_common("dont_update"));
+    assert_true(prune_key_is_number("embedding_layer") && prune_key_is_number("wait_stream") && prune_key_is_number("assisted_excitation"));
 }
 
-static void sections_of_other_dialects_are_told_from_typing_errors(void **state)
+static const struct prune_key *key_of(enum prune_kind kind, const char *name)
+{
+    for (const struct prune_key *k = prune_kind_info(kind)->keys; k->name; k++)
+        if (!strcmp(k->name, name)) return k;
+    fail_msg("no key %s", name);
+    return NULL;
+}
+
+static void a_key_knows_its_darknets_and_the_value_that_changes_nothing(void **state)
 {
     (void)state;
-    const char *const names[] = {"Gaussian_yolo", "channel_slice", "conv_lstm", "implicit", "local_avgpool", "reorg3d", "reorg_old", "representation", "sam", "scale_channels", "silence", "xnor"};
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++) assert_true(prune_section_is_foreign(names[i]));
-    assert_false(prune_section_is_foreign("convolutionale"));
-    assert_false(prune_section_is_foreign("yolo"));
+    const struct prune_key *groups = key_of(PRUNE_ROUTE, "groups"), *share = key_of(PRUNE_CONVOLUTIONAL, "share_index"), *type = key_of(PRUNE_SHORTCUT, "weights_type");
+    assert_int_equal(groups->dialects, PRUNE_ALEXEYAB);
+    assert_true(prune_key_is_neutral(groups, "1") && prune_key_is_neutral(groups, "01") && prune_key_is_neutral(groups, "1.0"));
+    assert_false(prune_key_is_neutral(groups, "2") || prune_key_is_neutral(groups, "1x") || prune_key_is_neutral(groups, ""));
+    assert_int_equal(share->dialects, PRUNE_ALEXEYAB);
+    assert_false(prune_key_is_neutral(share, "0"));
+    assert_true(prune_key_is_neutral(type, "none"));
+    assert_false(prune_key_is_neutral(type, "per_feature") || prune_key_is_neutral(type, "nan"));
+    assert_int_equal(key_of(PRUNE_CONVOLUTIONAL, "groups")->dialects, PRUNE_EVERY_DARKNET);
+    assert_int_equal(key_of(PRUNE_CRNN, "output_filters")->dialects, PRUNE_PJREDDIE);
+    assert_int_equal(key_of(PRUNE_CRNN, "output")->dialects, PRUNE_ALEXEYAB);
+}
+
+static void names_that_no_reader_handles_are_told_from_typing_errors(void **state)
+{
+    (void)state;
+    const char *const names[] = {"channel_slice", "reorg_old", "representation", "xnor"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        assert_true(prune_section_is_unreadable(names[i]));
+        assert_int_equal(prune_kind_by_name(names[i])->kind, PRUNE_KIND_UNKNOWN);
+    }
+    assert_false(prune_section_is_unreadable("convolutionale"));
+    assert_false(prune_section_is_unreadable("sam"));
 }
 
 static double value_at_0(enum prune_activation a)
@@ -85,6 +108,7 @@ static double value_at_0(enum prune_activation a)
     case PRUNE_PLSE: return .125 * 0 + .5;
     case PRUNE_TANH: return tanh(0);
     case PRUNE_ELU: case PRUNE_SELU: return exp(0) - 1;
+    case PRUNE_NORM_CHAN_SOFTMAX: case PRUNE_NORM_CHAN_SOFTMAX_MAXVAL: return exp(0) / (0.0001 + exp(0)); /* of one channel */
     default: return 0;
     }
 }
@@ -100,8 +124,12 @@ static void activations_that_keep_zero_are_those_with_f_of_0_equal_0(void **stat
         assert_int_equal(info->keeps_zero, value_at_0(a) == 0);
     }
     enum prune_activation a = PRUNE_RELU;
-    assert_false(prune_activation_by_name("mish", &a));
+    assert_false(prune_activation_by_name("misch", &a));
     assert_int_equal(a, PRUNE_RELU);
+    assert_true(prune_activation_by_name("norm_chan", &a));
+    assert_true(a == PRUNE_NORM_CHAN && prune_activation_info(a)->mixes_channels);
+    assert_true(prune_activation_by_name("mish", &a));
+    assert_int_equal(prune_activation_info(a)->dialects, PRUNE_ALEXEYAB);
 }
 
 int main(void)
@@ -111,7 +139,8 @@ int main(void)
         cmocka_unit_test(every_name_and_alias_finds_its_row_and_no_other),
         cmocka_unit_test(the_aliases_of_the_host_are_known),
         cmocka_unit_test(keys_are_classified),
-        cmocka_unit_test(sections_of_other_dialects_are_told_from_typing_errors),
+        cmocka_unit_test(a_key_knows_its_darknets_and_the_value_that_changes_nothing),
+        cmocka_unit_test(names_that_no_reader_handles_are_told_from_typing_errors),
         cmocka_unit_test(activations_that_keep_zero_are_those_with_f_of_0_equal_0),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
