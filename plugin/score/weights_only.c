@@ -61,6 +61,9 @@ static bool filter_of(const struct prune_score_input *in, struct prune_channel m
         area = (size_t)layer->c * (size_t)layer->size * (size_t)layer->size;
         *view = (struct filter_view){channel * area, t->count / (n * area), n * area, area, 1};
         return true;
+    case PRUNE_IMPLICIT:                            /* (n, atoms) */
+        *view = (struct filter_view){channel * (t->count / n), 1, 0, t->count / n, 1};
+        return true;
     default:
         return false;
     }
@@ -102,6 +105,7 @@ static enum prune_code check_filters(const struct prune_score_input *in, struct 
             struct prune_channel m = in->units->members[unit->first_member + i];
             const struct prune_weights_tensor *t;
             struct filter_view view;
+            if (in->net->layers[m.layer].share >= 0) continue;       /* its filters are another member's, of the layer that stores them */
             if (!filter_of(in, m, &t, &view))
                 return prune_fail(st, "layer %d has no filters in '%s', so 'magnitude' cannot rank it; keep it with -protect %d", m.layer, in->weights->path, m.layer);
         }
@@ -146,6 +150,7 @@ enum prune_code prune_bn_scale_finish(const void *state, const struct prune_scor
         double sum = 0;
         for (size_t i = 0; i < unit->member_count; i++) {
             struct prune_channel m = in->units->members[unit->first_member + i];
+            if (in->net->layers[m.layer].share >= 0) continue;
             const struct prune_weights_tensor *t = prune_layout_find(&in->weights->layout, m.layer, PRUNE_SCALES);
             double gamma = t && (size_t)m.channel < t->count ? (double)prune_weights_data(in->weights, t)[m.channel] : 1;
             sum += gamma * gamma;

@@ -10,7 +10,7 @@ static void pair_cost(const struct prune_layer *l, size_t area, uint64_t *macs, 
     uint64_t kernel = (uint64_t)l->size * (uint64_t)l->size, places = 1;
     if (l->kind == PRUNE_CONNECTED) kernel = area;
     if (l->kind == PRUNE_LOCAL) kernel *= (uint64_t)l->out_w * (uint64_t)l->out_h;
-    if (l->kind == PRUNE_CONVOLUTIONAL) places = l->sharp_w ? (uint64_t)l->sharp_w * (uint64_t)l->sharp_h : (uint64_t)l->out_w * (uint64_t)l->out_h;
+    if (l->kind == PRUNE_CONVOLUTIONAL) places = (uint64_t)l->sharp_w * (uint64_t)l->sharp_h;
     if (l->kind == PRUNE_DECONVOLUTIONAL) places = (uint64_t)l->w * (uint64_t)l->h;
     *macs = kernel * places;
     *parameters = l->parameters ? kernel : 0;      /* a convolution that shares another's values stores none */

@@ -27,6 +27,12 @@
 #define MIX(more, a) "[convolutional]\nfilters=4\nsize=1\nstride=1\npad=0\n" more "activation=" a "\n\n"
 #define POOL "[maxpool]\nsize=2\nstride=2\npadding=0\n\n"
 #define HEAD "[convolutional]\nfilters=5\nsize=1\nstride=1\npad=0\nactivation=linear\n\n[avgpool]\n\n[softmax]\n"
+/* A little of everything: product, slice, groups, depthwise, batch-norm, both weighted shortcuts, shared values, implicit map, both reorgs, blur. */
+#define EVERYTHING \
+    NET BN(8) CONV(8) SHORTCUT(-2) SQUEEZE(3, 8) SCALE(2) SLICE("-1", 2, 1) GROUPED(6, 2) GROUPED(12, 6) "[batchnorm]\n\n" ROUTE("-1,-2,2") \
+    "[reorg3d]\nstride=2\n\n" GROUPED(8, 4) CONV(8) SHARE(8, -1) "[shortcut]\nfrom=-2,-3\nweights_type=per_channel\nactivation=mish\n\n" \
+    "[shortcut]\nfrom=-2\nweights_type=per_feature\nactivation=swish\n\n[implicit]\nfilters=8\n\n" SCALE(-2) "[reorg]\nstride=2\n\n" \
+    "[convolutional]\nfilters=7\nsize=3\nstride=2\npad=1\nantialiasing=1\nactivation=relu6\n\n" CONV(5) HEAD
 
 struct text_net { struct prune_cfg cfg; struct prune_net net; struct prune_units units; };
 

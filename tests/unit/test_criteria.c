@@ -294,6 +294,23 @@ static void a_unit_of_several_producers_adds_them_up(void **state)
     fixture_close(&f);
 }
 
+static void filters_stored_once_count_once_and_implicit_maps_count(void **state)
+{
+    (void)state;
+    struct fixture f;
+    fixture_open(&f, "[net]\nheight=4\nwidth=4\nchannels=1\n"
+                     "[convolutional]\nbatch_normalize=1\nfilters=1\nsize=1\nstride=1\nactivation=relu\n"                    /* bias 1, gamma 2, weight 5 */
+                     "[convolutional]\nbatch_normalize=1\nfilters=1\nsize=1\nstride=1\nactivation=relu\nshare_index=0\n"
+                     "[implicit]\nfilters=1\n"                                                                                  /* 6 */
+                     "[scale_channels]\nfrom=0\n"
+                     "[convolutional]\nfilters=2\nsize=1\nstride=1\nactivation=linear\n[softmax]\n", counting, 0);
+    assert_int_equal(f.units.of_channel[0][0], f.units.of_channel[1][0]);
+    assert_int_equal(f.units.of_channel[0][0], f.units.of_channel[2][0]);
+    close_to(score_at(&f, "magnitude", 1, 0, 0), 5 + 6);
+    close_to(score_at(&f, "bn-scale", 2, 0, 0), sqrt(2.0 * 2 + 1));
+    fixture_close(&f);
+}
+
 static void bn_scale_without_any_batch_norm_is_refused(void **state)
 {
     (void)state;
@@ -341,6 +358,7 @@ int main(void)
         cmocka_unit_test(a_transposed_file_is_read_along_its_own_axis),
         cmocka_unit_test(bn_scale_is_gamma_and_one_without_batch_norm),
         cmocka_unit_test(a_unit_of_several_producers_adds_them_up),
+        cmocka_unit_test(filters_stored_once_count_once_and_implicit_maps_count),
         cmocka_unit_test(bn_scale_without_any_batch_norm_is_refused),
         cmocka_unit_test(random_depends_on_the_seed_alone),
     };

@@ -226,6 +226,33 @@ static void space_to_depth_keeps_every_copy(void **state)
     rig_close(&r);
 }
 
+static void batchnorm_of_the_other_darknets_has_biases(void **state)
+{
+    (void)state;
+    struct rig r;
+    rig_open(&r, NET ACT(4, "mish") "[batchnorm]\n\n" HEAD, (const int[]){ 0, 1, -1 }, 0);
+    expect_places(&r, 1, PRUNE_BIASES, (const size_t[]){ 0, 2, 3 }, 3);
+    expect_places(&r, 1, PRUNE_MEAN, (const size_t[]){ 0, 2, 3 }, 3);
+    struct prune_cost cost;
+    prune_units_cost(&r.t.net, &r.t.units, r.removed, &cost);
+    assert_int_equal(cost.parameters, 3 * (3 + 1) + 3 * 2 + 5 * (3 + 1));
+    rig_close(&r);
+}
+
+static void a_blurred_convolution_costs_what_it_computes_before_the_blur(void **state)
+{
+    (void)state;
+    struct rig r;
+    rig_open(&r, NET CONV(4) "[convolutional]\nfilters=6\nsize=3\nstride=2\npad=1\nantialiasing=1\nactivation=relu6\n\n" HEAD, (const int[]){ 0, 1, 1, 5, -1 }, 0);
+    assert_int_equal(r.small.net.layers[1].out_w, 4);
+    struct prune_cost cost;
+    prune_units_cost(&r.t.net, &r.t.units, r.removed, &cost);
+    assert_int_equal(cost.macs, r.small.net.macs);
+    assert_int_equal(cost.macs, 64 * 27 * 3 + 64 * 9 * 3 * 5 + 16 * 5 * 5);
+    assert_int_equal(cost.parameters, r.small.net.parameters);
+    rig_close(&r);
+}
+
 static void recurrent_layers_are_carried_along(void **state)
 {
     (void)state;
@@ -254,9 +281,7 @@ static void random_masks_read_back_at_the_promised_cost(void **state)
 {
     (void)state;
     struct text_net t, small;
-    text_open(&t, NET BN(8) CONV(8) SHORTCUT(-2) SQUEEZE(3, 8) SCALE(2) SLICE("-1", 2, 1) GROUPED(6, 2) GROUPED(12, 6) "[batchnorm]\n\n" ROUTE("-1,-2,2")
-              "[reorg3d]\nstride=2\n\n" GROUPED(8, 4) CONV(8) SHARE(8, -1) "[shortcut]\nfrom=-2,-3\nweights_type=per_channel\nactivation=mish\n\n"
-              "[shortcut]\nfrom=-2\nweights_type=per_feature\nactivation=swish\n\n[implicit]\nfilters=8\n\n" SCALE(-2) "[reorg]\nstride=2\n\n" CONV(7) HEAD);
+    text_open(&t, EVERYTHING);
     uint8_t *removed = calloc(t.units.count, 1);
     int written = 0;
     for (uint32_t seed = 1; seed <= 3000; seed++) {
@@ -298,6 +323,8 @@ int main(void)
         TEST(a_squeeze_branch_and_its_product_follow),
         TEST(shared_values_are_stored_once),
         TEST(space_to_depth_keeps_every_copy),
+        TEST(batchnorm_of_the_other_darknets_has_biases),
+        TEST(a_blurred_convolution_costs_what_it_computes_before_the_blur),
         TEST(recurrent_layers_are_carried_along),
         TEST(random_masks_read_back_at_the_promised_cost),
     };

@@ -197,6 +197,22 @@ static void balanced_parts_lose_equally_many_paired_by_rank(void **state)
     stop(&r);
 }
 
+static void slices_of_a_route_lose_equally_many_in_every_source(void **state)
+{
+    (void)state;
+    struct run r;
+    start(&r, NET CONV(8) CONV(4) SLICE("0,1", 2, 1) CONV(3) ROUTE("0,1,-1") HEAD);
+    const double first[8] = { 3, 1, 7, 5, 40, 20, 30, 10 };
+    for (int c = 0; c < 8; c++) r.scores[unit_of(&r.t, 0, c)] = first[c];
+    r.o.remain = 18.0 / 20;
+    expect_ok(&r);
+    assert_int_equal(r.r.newly_removed, 2);
+    assert_int_equal(r.removed[unit_of(&r.t, 0, 1)], 1);         /* the least of each slice; the other source loses none */
+    assert_int_equal(r.removed[unit_of(&r.t, 0, 7)], 1);
+    assert_int_equal(kept(&r, 1), 4);
+    stop(&r);
+}
+
 static void chained_constraints_are_kept_together(void **state)
 {
     (void)state;
@@ -334,6 +350,7 @@ int main(void)
         cmocka_unit_test(kept_counts_are_rounded_up_to_the_multiple_and_never_to_zero),
         cmocka_unit_test(multiples_hold_in_every_layer_of_a_partial_tie),
         cmocka_unit_test(balanced_parts_lose_equally_many_paired_by_rank),
+        cmocka_unit_test(slices_of_a_route_lose_equally_many_in_every_source),
         cmocka_unit_test(chained_constraints_are_kept_together),
         cmocka_unit_test(per_layer_takes_the_same_fraction_of_each),
         cmocka_unit_test(cost_aware_ranking_divides_by_what_goes_with_the_unit),

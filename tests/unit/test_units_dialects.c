@@ -212,11 +212,6 @@ static unsigned draw(uint32_t *seed)
     return *seed >> 16;
 }
 
-/* A little of everything. */
-#define EVERYTHING NET BN(8) CONV(8) SHORTCUT(-2) SQUEEZE(3, 8) SCALE(2) SLICE("-1", 2, 1) GROUPED(6, 2) GROUPED(12, 6) "[batchnorm]\n\n" \
-    ROUTE("-1,-2,2") "[reorg3d]\nstride=2\n\n" GROUPED(8, 4) CONV(8) SHARE(8, -1) "[shortcut]\nfrom=-2,-3\nweights_type=per_channel\nactivation=mish\n\n" \
-    "[shortcut]\nfrom=-2\nweights_type=per_feature\nactivation=swish\n\n" "[implicit]\nfilters=8\n\n" SCALE(-2) "[reorg]\nstride=2\n\n" CONV(7) HEAD
-
 static void savings_are_differences_of_costs_for_every_mask(void **state)
 {
     (void)state;
