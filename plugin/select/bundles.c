@@ -9,12 +9,24 @@
 
 #include "../units/balance.h"
 
-static int by_key(const void *a, const void *b, void *arg)
+struct ranked { double key; int unit; };     /* sorted with the key at hand: a million units are sorted, and a look-up each would miss the cache */
+
+static int by_key(const void *a, const void *b)
 {
-    const double *key = arg;
-    int x = *(const int *)a, y = *(const int *)b;
-    if (key[x] != key[y]) return key[x] < key[y] ? -1 : 1;
-    return (x > y) - (x < y);
+    const struct ranked *x = a, *y = b;
+    if (x->key != y->key) return x->key < y->key ? -1 : 1;
+    return (x->unit > y->unit) - (x->unit < y->unit);
+}
+
+static enum prune_code sort_units(int *order, size_t n, const double *key, struct prune_status *st)
+{
+    struct ranked *r = malloc((n + 1) * sizeof *r);
+    if (!r) return prune_fail_memory(st, n * sizeof *r, "bundles");
+    for (size_t i = 0; i < n; i++) r[i] = (struct ranked){ key[order[i]], order[i] };
+    qsort(r, n, sizeof *r, by_key);
+    for (size_t i = 0; i < n; i++) order[i] = r[i].unit;
+    free(r);
+    return PRUNE_OK;
 }
 
 static int by_bundle_key(const void *a, const void *b, void *arg)
@@ -250,16 +262,17 @@ enum prune_code prune_bundles_build(struct prune_bundles *b, const struct prune_
         }
         rc = prune_cells_build(&cells, units, usable, st);
     }
+    if (!rc) rc = sort_units(order, n, key, st);
     if (!rc) {
-        qsort_r(order, n, sizeof *order, by_key, key);
         for (size_t i = 0; i < n; i++)
             if (cells.cell_of_unit[order[i]] < 0) push_bundle(b, &order[i], 1, key);
         rc = pair(b, &cells, order, n, key, st);
     }
-    if (!rc) qsort_r(b->items, b->count, sizeof *b->items, by_bundle_key, b->units);
+    bool mixed = cells.component_count > 0, regroup = o->per_layer || o->multiple > 1;   /* single units are in order already */
+    if (!rc && mixed) qsort_r(b->items, b->count, sizeof *b->items, by_bundle_key, b->units);
     if (!rc && o->per_layer) rc = key_by_layer(b, units, removed, st);
     if (!rc && o->multiple > 1) rc = merge_multiples(b, units, removed, o->multiple, o->per_layer, st);
-    if (!rc) qsort_r(b->items, b->count, sizeof *b->items, by_bundle_key, b->units);
+    if (!rc && regroup) qsort_r(b->items, b->count, sizeof *b->items, by_bundle_key, b->units);
     prune_cells_free(&cells);
     free(key);
     free(order);
