@@ -379,12 +379,12 @@ static void shortcut(struct maker *m)
         if (!s->flat && !s->head && !s->unnumbered && (same || (strided && chance(m, m->g->alexeyab ? .03 : .5)))) found[count++] = i;
     }
     if (!count) return;
-    struct graph_section *s = add(m, "shortcut");
     int refs[3] = {found[below(m, count)]}, n = 1;
     bool same = layer_at(m, refs[0])->w == in.w && layer_at(m, refs[0])->h == in.h;
     if (m->g->alexeyab && same)
         for (; n < 3 && chance(m, .3); n++)
             if ((refs[n] = find_map(m, in.w, in.h, 0)) < 0) break;
+    struct graph_section *s = add(m, "shortcut");
     set_refs(m, s, m->g->alexeyab && n > 1 && chance(m, .2) ? "layers" : "from", refs, n);
     if (chance(m, .8)) set(s, "activation", "%s", chance(m, .6) ? "linear" : activation(m));
     if (m->g->alexeyab && same && chance(m, .3)) {
@@ -521,7 +521,7 @@ static void normalize(struct maker *m)
     struct graph_section *s = add(m, l2 ? "l2norm" : "normalization");
     if (l2) return;
     set(s, "size", "%d", between(m, 1, 2) * 2 + 1);
-    if (chance(m, .5)) set(s, "alpha", ".1");
+    set(s, "alpha", ".000001");     /* the host's running sum misses a channel, and becomes negative where values are large */
     if (chance(m, .5)) set(s, "beta", ".5");
     if (chance(m, .5)) set(s, "kappa", "2");
 }

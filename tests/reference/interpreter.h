@@ -59,12 +59,13 @@ struct ref_net {
     const double *input;                                         /* of the run at hand */
     const struct ref_gates *gates;
     bool alexeyab;                                               /* the cfg uses something that only AlexeyAB's line knows */
-    bool batchnorm_biases, rnn_hidden;                           /* which reading the size of the weights file demanded */
+    bool their_files;                                            /* [batchnorm] stores biases, [rnn] has hidden units (default 1): AlexeyAB's line */
     struct prune_random *calibrate;                              /* not NULL: statistics and weights are adapted to the input of the run */
     struct prune_status *st; enum prune_code code;               /* the first error */
 };
 
-/* weights NULL: shapes alone, all values 0. Fails with a sentence. */
+/* A cfg that both Darknets know is read as pjreddie's unless the size of the weights file says otherwise. weights NULL: all values 0, and size 1 demands
+ * AlexeyAB's reading. Fails with a sentence. */
 enum prune_code ref_load(struct ref_net *net, const char *path, const char *cfg, size_t cfg_size, const void *weights, size_t size, struct prune_status *st);
 enum prune_code ref_load_files(struct ref_net *net, const char *cfg_path, const char *weights_path, struct prune_status *st);
 void ref_free(struct ref_net *net);

@@ -268,7 +268,7 @@ static void run_connected(const struct ref_net *net, struct ref_layer *l)
 
 static void shape_batchnorm(struct ref_net *net, struct ref_layer *l)
 {
-    ref_add_part(net, l, net->batchnorm_biases ? "bsmv" : "smv", l->c, l->c, 1, 1, 0);
+    ref_add_part(net, l, net->their_files ? "bsmv" : "smv", l->c, l->c, 1, 1, 0);
 }
 
 static void run_batchnorm(const struct ref_net *net, struct ref_layer *l)

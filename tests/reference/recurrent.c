@@ -36,7 +36,7 @@ static double sigmoid(double x) { return 1 / (1 + exp(-x)); }
 
 static void shape_rnn(struct ref_net *net, struct ref_layer *l)
 {
-    int n = ref_int(net, l, "output", 1), hidden = net->rnn_hidden ? ref_int(net, l, "hidden", n) : n;
+    int n = ref_int(net, l, "output", 1), hidden = net->their_files ? ref_int(net, l, "hidden", 1) : n;
     bool norm = ref_int(net, l, "batch_normalize", 0) != 0;
     l->activation = ref_activation_of(net, l, "activation", "logistic");
     ref_add_connected(net, l, hidden, (int)l->inputs, norm);

@@ -83,9 +83,9 @@ void ref_read_weights(struct ref_net *net, const void *weights, size_t size)
 {
     bool transposed = false, fits = false;
     size_t at = weights ? read_header(weights, size, &transposed) : 0, needed = 0;
-    for (int reading = 0; reading < 4 && !net->code && !fits; reading++) {
-        net->batchnorm_biases = reading & 1;
-        net->rnn_hidden = reading & 2;
+    bool theirs = net->alexeyab || (!weights && size);
+    for (int reading = theirs; reading < 2 && !net->code && !fits; reading++) {
+        net->their_files = reading;
         ref_shape(net);
         needed = net->code ? 0 : count_values(net);
         fits = !weights || (at && size == at + 4 * needed);
