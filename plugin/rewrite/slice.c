@@ -39,38 +39,68 @@ static void release_behind(struct prune_stream *s, const float *reading)
     s->released = at;
 }
 
-/* One row of b, in runs of channels that share their fate. */
-static enum prune_code put_row(struct prune_stream *s, const float *row, const struct prune_axes *x, const uint8_t *keep)
+/* Values of a row side by side that share their fate, found once for all rows: a mask of scattered channels makes as many runs as channels,
+ * and a connected layer ten thousand rows of them. */
+struct run { uint32_t from, count; };    /* from ZEROS: as many zeros */
+static const uint32_t ZEROS = UINT32_MAX;
+
+static size_t find_runs(struct run *runs, const struct prune_axes *x, const uint8_t *keep)
 {
+    size_t n = 0;
     for (size_t i = 0; i < x->b;) {
         size_t end = i + 1;
         bool stays = !keep || keep[i];
         while (end < x->b && (!keep || keep[end]) == stays) end++;
-        if (stays || x->zero_b) {
-            enum prune_code rc = put(s, stays ? row + i * x->inner : NULL, (end - i) * x->inner);
-            if (rc) return rc;
-        }
+        if (stays || x->zero_b) runs[n++] = (struct run){ stays ? (uint32_t)(i * x->inner) : ZEROS, (uint32_t)((end - i) * x->inner) };
         i = end;
+    }
+    return n;
+}
+
+static enum prune_code put_row(struct prune_stream *s, const float *row, const struct run *runs, size_t count)
+{
+    enum { SHORT = 32 };                 /* values that a loop copies faster than a call */
+    for (size_t r = 0; r < count; r++) {
+        size_t n = runs[r].count;
+        const float *from = runs[r].from == ZEROS ? NULL : row + runs[r].from;
+        if (from && n <= SHORT && n <= BUFFER_FLOATS - s->used) {
+            float *to = s->buffer + s->used;
+            for (size_t i = 0; i < n; i++) to[i] = from[i];
+            s->used += n;
+            continue;
+        }
+        enum prune_code rc = put(s, from, n);
+        if (rc) return rc;
     }
     return PRUNE_OK;
 }
 
-enum prune_code prune_stream_slice(struct prune_stream *s, const float *data, const struct prune_axes *x)
+static enum prune_code put_rows(struct prune_stream *s, const float *data, const struct prune_axes *x, struct run *runs)
 {
-    size_t row = x->b * x->inner;
+    size_t row = x->b * x->inner, count = 0;
     for (size_t o = 0; o < x->outer; o++)
         for (size_t a = 0; a < x->a; a++) {
-            const uint8_t *keep_b = x->keep_b && x->a_per_group ? x->keep_b + a / x->a_per_group * x->b : x->keep_b;
-            bool stays = !x->keep_a || x->keep_a[a];
+            size_t group = x->keep_b && x->a_per_group ? a / x->a_per_group : 0;
+            bool stays = !x->keep_a || x->keep_a[a], first = a == 0 || (x->a_per_group && a % x->a_per_group == 0);
+            if (first) count = find_runs(runs, x, x->keep_b ? x->keep_b + group * x->b : NULL);
             for (size_t m = 0; m < x->mid; m++, data += row) {
                 enum prune_code rc = PRUNE_OK;
-                if (stays) rc = put_row(s, data, x, keep_b);
+                if (stays) rc = put_row(s, data, runs, count);
                 else if (x->zero_a) rc = put(s, NULL, row);
                 if (rc) return rc;
                 release_behind(s, data);
             }
         }
     return PRUNE_OK;
+}
+
+enum prune_code prune_stream_slice(struct prune_stream *s, const float *data, const struct prune_axes *x)
+{
+    struct run *runs = malloc((x->b + 1) * sizeof *runs);    /* a tensor has fewer than 2^31 values */
+    if (!runs) return prune_fail_memory(s->st, x->b * sizeof *runs, "kept channels");
+    enum prune_code rc = put_rows(s, data, x, runs);
+    free(runs);
+    return rc;
 }
 
 enum prune_code prune_stream_copy(struct prune_stream *s, const float *data, size_t count)
