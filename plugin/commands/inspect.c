@@ -147,28 +147,40 @@ static size_t count_removable(const struct prune_units *u)
     return n;
 }
 
+struct reason { const char *why; size_t units; int lo, hi; };
+
+/* The entry of `why`, after those that came before it; *last is where the unit before this one found its own, mostly the same text. */
+static struct reason *find_reason(struct reason *r, size_t *count, size_t *last, const char *why)
+{
+    if (*count && r[*last].why == why) return &r[*last];
+    for (*last = 0; *last < *count && strcmp(r[*last].why, why); ++*last) continue;
+    if (*last == *count) r[(*count)++] = (struct reason){ .why = why, .lo = -1 };
+    return &r[*last];
+}
+
 /* Each reason once, with the layers it holds for. */
-static void print_protected(const struct prune_project *p)
+static enum prune_code print_protected(const struct prune_project *p, struct prune_status *st)
 {
     const struct prune_units *u = &p->units;
-    if (count_removable(u) == u->count) return;
-    printf("\nprotected\n");
+    size_t protected_units = u->count - count_removable(u), count = 0, last = 0;
+    if (!protected_units) return PRUNE_OK;
+    struct reason *reasons = malloc(protected_units * sizeof *reasons);
+    if (!reasons) return prune_fail_memory(st, protected_units * sizeof *reasons, "reasons of protections");
     for (size_t i = 0; i < u->count; i++) {
-        const char *why = u->items[i].protected_because;
-        bool first = why != NULL;
-        for (size_t j = 0; first && j < i; j++) first = !u->items[j].protected_because || strcmp(u->items[j].protected_because, why) != 0;
-        if (!first) continue;
-        size_t units = 0;
-        int lo = u->members[u->items[i].first_member].layer, hi = lo;
-        for (size_t j = i; j < u->count; j++) {
-            if (!u->items[j].protected_because || strcmp(u->items[j].protected_because, why) != 0) continue;
-            int l = u->members[u->items[j].first_member].layer;
-            if (l > hi) hi = l;
-            units++;
-        }
-        if (lo == hi) printf("  %zu unit%s of layer %d: %s\n", units, units == 1 ? "" : "s", lo, why);
-        else printf("  %zu units of layers %d to %d: %s\n", units, lo, hi, why);
+        if (!u->items[i].protected_because) continue;
+        struct reason *r = find_reason(reasons, &count, &last, u->items[i].protected_because);
+        int l = u->members[u->items[i].first_member].layer;
+        if (r->lo < 0) r->lo = r->hi = l;
+        if (l > r->hi) r->hi = l;
+        r->units++;
     }
+    printf("\nprotected\n");
+    for (const struct reason *r = reasons; r < reasons + count; r++) {
+        if (r->lo == r->hi) printf("  %zu unit%s of layer %d: %s\n", r->units, r->units == 1 ? "" : "s", r->lo, r->why);
+        else printf("  %zu units of layers %d to %d: %s\n", r->units, r->lo, r->hi, r->why);
+    }
+    free(reasons);
+    return PRUNE_OK;
 }
 
 static double megabytes(const struct prune_project *p)
@@ -188,7 +200,8 @@ static enum prune_code print_text(const struct prune_project *p, struct prune_st
     for (size_t i = 0; i < p->net.layer_count; i++) print_layer(p, &p->net.layers[i], seen);
     free(seen);
     print_ties(p);
-    print_protected(p);
+    enum prune_code rc = print_protected(p, st);
+    if (rc) return rc;
     printf("\n%zu layers, %zu units (%zu removable, %zu protected) of %zu channels\n", p->net.layer_count, p->units.count, count_removable(&p->units),
            p->units.count - count_removable(&p->units), p->units.member_count);
     printf("%llu parameters, %llu multiply-adds (%.4f BFLOPs), %.2f MB of weights\n", (unsigned long long)p->net.parameters, (unsigned long long)p->net.macs,

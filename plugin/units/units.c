@@ -137,9 +137,9 @@ enum prune_code prune_units_build(struct prune_units *units, const struct prune_
     if (!rc) rc = fill_channels(units, &g, number, st);
     if (!rc) rc = protect_unpaired(units, st);
     if (!rc) rc = prune_sites_build(units, &g, st);
-    if (!rc) rc = prune_costs_build(units, net, st);
     free(number);
-    prune_graph_free(&g);
+    prune_graph_free(&g);                /* before the costs: a million channels hold 30 MB there */
+    if (!rc) rc = prune_costs_build(units, net, st);
     if (rc) prune_units_free(units);
     return rc;
 }
