@@ -95,6 +95,26 @@ static void row(const char *what, double before, double after, int digits)
     printf("%-12s %14.*f %14.*f %9.4f\n", what, digits, before, digits, after, before > 0 ? after / before : 1);
 }
 
+/* 9,856 */
+static const char *with_commas(uint64_t n, char text[32])
+{
+    char digits[24];
+    int length = snprintf(digits, sizeof digits, "%llu", (unsigned long long)n), at = 0;
+    for (int i = 0; i < length; i++) {
+        if (i && (length - i) % 3 == 0) text[at++] = ',';
+        text[at++] = digits[i];
+    }
+    text[at] = 0;
+    return text;
+}
+
+static void print_proof(const struct prune_proof *proof)
+{
+    char layers[32], channels[32], values[32];
+    printf("proved: all %s layers read what the masked original gives them (%s channels), %s weights compared\n", with_commas(proof->layers, layers),
+           with_commas(proof->channels, channels), with_commas(proof->values, values));
+}
+
 static void print_table(const struct prune_project *p, const uint8_t *removed, const struct prune_pair *pair)
 {
     struct prune_cost before, after;
@@ -133,6 +153,7 @@ static enum prune_code apply(const struct prune_project *p, const struct prune_h
             free(pair.masked);
             pair.masked = NULL;
         }
+        if (!rc) print_proof(&pair.proof);
         if (!rc) print_table(p, removed, &pair);
         if (!rc && !verify) printf("not compared in the host; 'darknet prune verify' with the masked weights (-masked 1), or -verify 1, does it\n");
     }

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "../units/mask_file.h"
+#include "proof.h"
 #include "rewrite.h"
 
 void prune_pair_free(struct prune_pair *pair)
@@ -54,8 +55,9 @@ enum prune_code prune_rewrite_cfg_file(const struct prune_plan *plan, const stru
     return rc;
 }
 
-/* What was written is read with our own readers, and must have the cost that was promised. */
-static enum prune_code read_back(const struct prune_pair *pair, const struct prune_net *net, const struct prune_units *units, const uint8_t *removed, struct prune_status *st)
+/* What was written is read with our own readers, must have the cost that was promised, and is proved. */
+static enum prune_code read_back(struct prune_pair *pair, const struct prune_net *net, const struct prune_units *units, const uint8_t *removed, const struct prune_weights *in,
+                                 const struct prune_plan *plan, struct prune_status *st)
 {
     struct prune_cfg cfg;
     struct prune_net small;
@@ -72,8 +74,11 @@ static enum prune_code read_back(const struct prune_pair *pair, const struct pru
                         (unsigned long long)small.parameters, (unsigned long long)promised.macs, (unsigned long long)promised.parameters);
     if (!rc) {
         rc = prune_weights_open(&weights, pair->weights, &small, st);
-        if (!rc) prune_weights_close(&weights);
-        else prune_explain(st, "the rewritten weights do not read back: ");
+        if (rc) prune_explain(st, "the rewritten weights do not read back: ");
+        else {
+            rc = prune_prove(net, in, plan, &small, &weights, &pair->proof, st);
+            prune_weights_close(&weights);
+        }
     }
     if (!rc && pair->masked) {
         rc = prune_weights_open(&weights, pair->masked, net, st);
@@ -99,7 +104,7 @@ enum prune_code prune_write_pair(const struct prune_net *net, const struct prune
     if (!rc && masked && !(rc = prune_rewrite_masked(&plan, net, in, pair->masked, st))) written[n++] = pair->masked;
     if (!rc && !(rc = prune_mask_write(pair->mask, units, removed, origin, st))) written[n++] = pair->mask;
     if (!rc && !(rc = prune_rewrite_cfg_file(&plan, net, pair->cfg, st))) written[n++] = pair->cfg;
-    if (!rc) rc = read_back(pair, net, units, removed, st);
+    if (!rc) rc = read_back(pair, net, units, removed, in, &plan, st);
     while (rc && n) remove(written[--n]);
     prune_plan_free(&plan);
     if (rc) prune_pair_free(pair);

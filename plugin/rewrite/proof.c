@@ -134,21 +134,26 @@ static enum prune_code same_sources(struct proof *p)
     return rc;
 }
 
+/* An activation that sees all channels at once, zeros too. */
+static enum prune_code may_lose(struct proof *p, size_t kept, size_t of)
+{
+    const struct prune_activation_info *a = prune_activation_info(p->was->activation);
+    return kept == of || !a->mixes_channels ? PRUNE_OK : WRONG(p, "keeps %zu of %zu channels, which activation=%s mixes", kept, of, a->name);
+}
+
 /* The plan's list of kept outputs is a list, fits the new layer, and says what both layers make. */
 static enum prune_code make_outputs(struct proof *p)
 {
     size_t olds, news, n = p->cut->out_count;
     uint64_t *old = proof_out(&p->before, p->was, &olds), *new = proof_out(&p->after, p->is, &news);
-    bool all = prune_activation_info(p->was->activation)->mixes_channels;
     if (n != news) return WRONG(p, "makes %zu channels, and the plan keeps %zu", news, n);
-    if (all && n != olds) return WRONG(p, "mixes its channels, and %zu of %zu are kept", n, olds);
     for (size_t i = 0, after = 0; i < n; i++) {
         int c = p->cut->out_keep[i];
         if (c < 0 || (size_t)c < after || (size_t)c >= olds) return WRONG(p, "has channel %d of %zu as kept channel %zu: no list in order", c, olds, i);
         after = (size_t)c + 1;
         old[c] = new[i] = proof_symbol(p->was->index, (size_t)c);
     }
-    return PRUNE_OK;
+    return may_lose(p, n, olds);
 }
 
 /* Inputs that the weights are cut by: those that are not zero. */
@@ -257,7 +262,7 @@ static enum prune_code prove_followed(struct proof *p, struct proof_cut *cut)
     }
     if (kept != news) return WRONG(p, "has %zu channels, and %zu of the original's %zu are left", news, kept, olds);
     if (kept < olds) cut->out = p->stays;
-    return PRUNE_OK;
+    return may_lose(p, kept, olds);
 }
 
 /* What nobody reads is an output of the network. */

@@ -9,13 +9,6 @@
 
 #include "rewrite.h"
 
-struct prune_proof {
-    size_t layers;                       /* of the new network, all proved */
-    size_t readers;                      /* layers (and outputs of the network) whose inputs were compared */
-    uint64_t channels;                   /* input channels compared, summed over readers */
-    uint64_t values;                     /* stored values compared */
-};
-
 /* PRUNE_FAILED names the layer of the new and of the old network, what it reads and what it should read, or the stored value that is not the
  * old one. Weights NULL (both): the networks alone. Time and memory are linear in channels: 16 bytes for each. *proof is written on success. */
 enum prune_code prune_prove(const struct prune_net *old_net, const struct prune_weights *old_weights, const struct prune_plan *plan,

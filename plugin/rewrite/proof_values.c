@@ -188,13 +188,13 @@ static bool concat_follows(const struct proof_side *s, const struct prune_layer 
 static bool add_follows(const struct proof_side *s, const struct prune_layer *l)
 {
     bool same_size = true;
-    for (size_t k = 1; k < l->source_count; k++) same_size &= proof_row_read(s, l, k).area == proof_row_read(s, l, 0).area;
+    for (size_t k = 1; k < l->source_count; k++) same_size &= s->net->layers[l->sources[k]].out_w == l->out_w && s->net->layers[l->sources[k]].out_h == l->out_h;
     return proof_row_read(s, l, 0).count == (size_t)l->out_c && (same_size || (s->net->dialects & PRUNE_PJREDDIE));
 }
 
 bool proof_follows(const struct proof_side *s, const struct prune_layer *l)
 {
-    if (!rule_of(l) || prune_activation_info(l->activation)->mixes_channels || !l->source_count) return false;
+    if (!rule_of(l) || !l->source_count) return false;
     struct proof_row in = proof_row_read(s, l, 0);
     size_t out = (size_t)l->out_c, plane = (size_t)l->stride * (size_t)l->stride;
     bool extra = prune_cfg_find(&s->net->cfg->sections[l->section], "extra") != NULL;

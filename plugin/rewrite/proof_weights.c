@@ -8,13 +8,13 @@
 
 enum { WHOLE = 4096, SAMPLES = 64, ROWS = 4 };
 
-/* One axis of a stored tensor, outermost first. keep: old number of each; per_group: numbers start anew in each group of the first axis. */
+/* One axis of a stored tensor, outermost first. keep: old number of each; per_group: numbers start anew in each group of filters. */
 struct axis { size_t was, is; const int *keep; bool per_group; };
 
 struct places {
     struct axis axes[ROWS];
-    size_t rank;
-    size_t group_was, group_is;          /* filters in a group (first axis) */
+    size_t rank, filters;                /* filters: which axis has them */
+    size_t group_was, group_is;          /* filters in a group */
 };
 
 static void axis(struct places *x, size_t was, size_t is, const int *keep)
@@ -38,25 +38,22 @@ static void weight_axes(struct places *x, const struct proof_pair *pair, bool tr
         return;
     }
     size_t c = (size_t)(was->c / was->groups), d = (size_t)(is->c / is->groups);
-    if (was->kind == PRUNE_LOCAL) axis(x, (size_t)was->out_w * (size_t)was->out_h, (size_t)was->out_w * (size_t)was->out_h, NULL);
-    if (was->kind == PRUNE_DECONVOLUTIONAL || was->flipped) axis(x, c, d, in);
+    bool inputs_first = was->kind == PRUNE_DECONVOLUTIONAL || was->flipped;
+    const struct axis filters = { n, m, out, false }, inputs = { c, d, in, in && was->groups > 1 };      /* kept where they are 1: groups need both */
+    if (was->kind == PRUNE_LOCAL) x->axes[x->rank++] = (struct axis){ (size_t)was->out_w * (size_t)was->out_h, (size_t)was->out_w * (size_t)was->out_h, NULL, false };
+    if (inputs_first) x->axes[x->rank++] = inputs;
     if (was->flipped) axis(x, kernel, kernel, NULL);
-    if (was->kind == PRUNE_DECONVOLUTIONAL || was->flipped) {
-        axis(x, n, m, out);
-        if (!was->flipped) axis(x, kernel, kernel, NULL);
-        return;
-    }
-    x->axes[x->rank++] = (struct axis){ n, m, out, false };     /* stays when it is 1: the group is that of the first axis */
-    if (in) x->axes[x->rank++] = (struct axis){ c, d, in, was->groups > 1 };
-    else axis(x, c, d, NULL);
-    axis(x, kernel, kernel, NULL);
+    x->filters = x->rank;
+    x->axes[x->rank++] = filters;
+    if (!inputs_first) x->axes[x->rank++] = inputs;
+    if (!was->flipped) axis(x, kernel, kernel, NULL);
     x->group_was = n / (size_t)was->groups;
     x->group_is = m / (size_t)is->groups;
 }
 
 static struct places find_places(const struct proof_pair *pair, const struct prune_weights_tensor *was, const struct prune_weights_tensor *is, bool transposed)
 {
-    struct places x = { .rank = 0, .group_was = SIZE_MAX, .group_is = SIZE_MAX };
+    struct places x = { .group_was = 1, .group_is = 1 };
     bool cut = pair->cut.out || pair->cut.in, produces = prune_kind_info(pair->was->kind)->rule == PRUNE_CH_PRODUCE;
     if (!cut) axis(&x, was->count, is->count, NULL);
     else if (is->role == PRUNE_WEIGHTS && produces && pair->was->kind != PRUNE_IMPLICIT) weight_axes(&x, pair, transposed);
@@ -81,22 +78,22 @@ static bool fits(const struct places *x, size_t was, size_t is)
     return a == was && b == is;
 }
 
-/* Old number of number i along an axis; filter: the number along the first axis of the new tensor. Beyond the axis when nothing fits. */
+/* Old number of number i along an axis, in the row of filter `filter` of the new tensor. Beyond the axis when nothing fits. */
 static size_t old_number(const struct places *x, const struct axis *a, size_t i, size_t filter)
 {
     if (!a->keep) return i;
     if (!a->per_group) return (size_t)a->keep[i];
-    size_t filter_was = x->axes[0].keep ? (size_t)x->axes[0].keep[filter] : filter;
+    size_t filter_was = x->axes[x->filters].keep ? (size_t)x->axes[x->filters].keep[filter] : filter;
     return (size_t)a->keep[filter / x->group_is * a->is + i] - filter_was / x->group_was * a->was;
 }
 
 /* Place in the old tensor of place `at` in the new one; SIZE_MAX: none. */
 static size_t old_place(const struct places *x, size_t at)
 {
-    size_t number[ROWS], place = 0;
+    size_t number[ROWS] = { 0 }, place = 0;
     for (size_t i = x->rank; i-- > 0; at /= x->axes[i].is) number[i] = at % x->axes[i].is;
     for (size_t i = 0; i < x->rank; i++) {
-        size_t k = old_number(x, &x->axes[i], number[i], number[0]);
+        size_t k = old_number(x, &x->axes[i], number[i], number[x->filters]);
         if (k >= x->axes[i].was) return SIZE_MAX;
         place = place * x->axes[i].was + k;
     }

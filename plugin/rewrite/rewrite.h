@@ -28,9 +28,17 @@ enum prune_code prune_rewrite_weights(const struct prune_plan *plan, const struc
  * has such columns (docs/units.md). */
 enum prune_code prune_rewrite_masked(const struct prune_plan *plan, const struct prune_net *net, const struct prune_weights *in, const char *path, struct prune_status *st);
 
+/* What the proof of a rewrite covered (proof.h). */
+struct prune_proof {
+    size_t layers;                       /* of the new network, all proved */
+    size_t readers;                      /* layers (and outputs of the network) whose inputs were compared */
+    uint64_t channels;                   /* input channels compared, summed over readers */
+    uint64_t values;                     /* stored values compared */
+};
+
 /* The pair on disk: DIR/<base>-pruned.cfg, .weights, .mask.json, and with `masked` DIR/<base>-masked.weights. Reads the written pair back through
- * our own readers before it returns. Refuses when an output would overwrite an input. Paths are malloc'd (caller frees). */
-struct prune_pair { char *cfg, *weights, *mask, *masked; };
+ * our own readers and proves it (proof.h) before it returns. Refuses when an output would overwrite an input. Paths are malloc'd (caller frees). */
+struct prune_pair { char *cfg, *weights, *mask, *masked; struct prune_proof proof; };
 struct prune_mask_origin;   /* units/mask_file.h: paths and hashes of net and in, which go into the mask file */
 enum prune_code prune_write_pair(const struct prune_net *net, const struct prune_units *units, const uint8_t *removed, const struct prune_weights *in,
                                  const struct prune_mask_origin *origin, const char *dir, bool masked, struct prune_pair *pair, struct prune_status *st);
