@@ -13,7 +13,7 @@
 struct proof {
     struct proof_side before, after;
     const struct prune_plan *plan;
-    const struct prune_weights *old_weights, *new_weights;
+    struct proof_reader old_weights, new_weights;
     int *old_of;                         /* [layer of the new network] */
     int *stays;                          /* room for the kept channels of one layer */
     size_t tensor;                       /* of the new weights: first of the layer at hand */
@@ -291,9 +291,9 @@ static enum prune_code prove_layer(struct proof *p, int layer)
     else if (proof_follows(&p->before, p->was)) rc = prove_followed(p, &cut);
     else rc = prove_fixed(p);
     if (!rc) rc = prove_output(p);
-    if (rc || !p->old_weights) return rc;
+    if (rc || !p->old_weights.weights) return rc;
     const struct proof_pair pair = { p->was, p->is, cut };
-    return proof_weights(p->old_weights, p->new_weights, &pair, &p->tensor, &p->found.values, p->st);
+    return proof_weights(&p->old_weights, &p->new_weights, &pair, &p->tensor, &p->found.values, p->st);
 }
 
 static enum prune_code open_proof(struct proof *p, const struct prune_net *old_net, const struct prune_net *new_net)
@@ -322,24 +322,29 @@ static enum prune_code match_nets(struct proof *p)
     return prune_fail(p->st, "the rewritten network is not the masked original: its [net] section has another '%s'; this is an error of the program", is ? is->key : was ? was->key : "size");
 }
 
-static enum prune_code same_header(struct proof *p)
+/* Both files; their headers are the same. */
+static enum prune_code open_weights(struct proof *p, const struct prune_weights *old_weights, const struct prune_weights *new_weights)
 {
-    if (!p->old_weights) return PRUNE_OK;
-    const struct prune_weights_header *a = &p->old_weights->header, *b = &p->new_weights->header;
-    if (a->major == b->major && a->minor == b->minor && a->revision == b->revision && a->seen == b->seen) return PRUNE_OK;
-    return prune_fail(p->st, "the header of '%s' is not that of '%s'; this is an error of the program", p->new_weights->path, p->old_weights->path);
+    if (!old_weights) return PRUNE_OK;
+    const struct prune_weights_header *a = &old_weights->header, *b = &new_weights->header;
+    if (a->major != b->major || a->minor != b->minor || a->revision != b->revision || a->seen != b->seen)
+        return prune_fail(p->st, "the header of '%s' is not that of '%s'; this is an error of the program", new_weights->path, old_weights->path);
+    enum prune_code rc = proof_reader_open(&p->old_weights, old_weights, p->st);
+    return rc ? rc : proof_reader_open(&p->new_weights, new_weights, p->st);
 }
 
 enum prune_code prune_prove(const struct prune_net *old_net, const struct prune_weights *old_weights, const struct prune_plan *plan,
                             const struct prune_net *new_net, const struct prune_weights *new_weights, struct prune_proof *proof, struct prune_status *st)
 {
-    struct proof p = { .plan = plan, .old_weights = old_weights, .new_weights = new_weights, .st = st };
+    struct proof p = { .plan = plan, .st = st };
     enum prune_code rc = open_proof(&p, old_net, new_net);
     if (!rc) rc = match_nets(&p);
-    if (!rc) rc = same_header(&p);
+    if (!rc) rc = open_weights(&p, old_weights, new_weights);
     for (size_t i = 0; !rc && i < new_net->layer_count; i++) rc = prove_layer(&p, (int)i);
     p.found.layers = new_net->layer_count;
     if (!rc) *proof = p.found;
+    proof_reader_close(&p.old_weights);
+    proof_reader_close(&p.new_weights);
     proof_side_free(&p.before);
     proof_side_free(&p.after);
     free(p.old_of);

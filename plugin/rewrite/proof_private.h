@@ -33,8 +33,12 @@ void proof_follow(struct proof_side *s, const struct prune_layer *l, int number)
 /* Channels of one layer that stay, old numbers; NULL: all. */
 struct proof_cut { const int *out, *in; size_t area; };
 struct proof_pair { const struct prune_layer *was, *is; struct proof_cut cut; };
+/* A weights file read in pieces: values [begin, end) behind the header are in the buffer. */
+struct proof_reader { const struct prune_weights *weights; int fd; float *buffer; size_t begin, end; };
+enum prune_code proof_reader_open(struct proof_reader *r, const struct prune_weights *w, struct prune_status *st);
+void proof_reader_close(struct proof_reader *r);     /* accepts a zeroed one */
 /* Stored values of the layer in both files; *tensor: index of its first tensor in the new layout, moved behind its last. */
-enum prune_code proof_weights(const struct prune_weights *was, const struct prune_weights *is, const struct proof_pair *pair, size_t *tensor, uint64_t *compared, struct prune_status *st);
+enum prune_code proof_weights(struct proof_reader *was, struct proof_reader *is, const struct proof_pair *pair, size_t *tensor, uint64_t *compared, struct prune_status *st);
 
 /* Message with the frame that every failure of the proof has. */
 enum prune_code proof_wrong(struct prune_status *st, const struct prune_layer *was, const struct prune_layer *is, const char *format, ...) PRUNE_PRINTF(4, 5);

@@ -1,12 +1,23 @@
 /* The stored values of one layer: those of the new file are those of the old one at the places that the kept channels give; see proof.h.
  * Places are computed here from the layer's own description (docs/weights.md), not by the code that wrote the file. Small tensors are compared
- * whole; of a large one its first and last value and one from each of many equal parts, so that little of the files is read. */
+ * whole; of a large one its beginning, its end and a few values from each of some equal parts. Values are read in pieces, not through the
+ * map: a piece costs less than the page faults of a sparse walk, and the process stays small. */
+#include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "proof_private.h"
 
-enum { WHOLE = 4096, SAMPLES = 64, ROWS = 4 };
+enum {
+    WHOLE = 4096,                        /* tensors up to this are compared whole */
+    AHEAD = 4096,                        /* numbers read at once while walking through one */
+    PARTS = 4, PART = 1 << 17, RUN = 16, /* of larger ones RUN values in each of PARTS parts, and of one more for every PART values */
+    LEAST = 64,                          /* and never fewer values than this */
+    SPAN = 256,                          /* over which the old places of a run may lie */
+    ROWS = 4
+};
 
 /* One axis of a stored tensor, outermost first. keep: old number of each; per_group: numbers start anew in each group of filters. */
 struct axis { size_t was, is; const int *keep; bool per_group; };
@@ -100,40 +111,118 @@ static size_t old_place(const struct places *x, size_t at)
     return place;
 }
 
+enum prune_code proof_reader_open(struct proof_reader *r, const struct prune_weights *w, struct prune_status *st)
+{
+    *r = (struct proof_reader){ .weights = w, .fd = open(w->path, O_RDONLY | O_CLOEXEC), .buffer = malloc(AHEAD * sizeof(float)) };
+    if (r->fd < 0) return prune_fail(st, "cannot read '%s' again: %s", w->path, strerror(errno));
+    return r->buffer ? PRUNE_OK : prune_fail_memory(st, AHEAD * sizeof(float), "the proof of a rewrite");
+}
+
+void proof_reader_close(struct proof_reader *r)
+{
+    if (r->weights && r->fd >= 0) close(r->fd);
+    free(r->buffer);
+    *r = (struct proof_reader){ .fd = -1 };
+}
+
+/* Values [at, at + n) behind the header, n <= AHEAD; where they are not in the buffer, `ahead` of them are read. NULL: not readable. */
+static const float *values_at(struct proof_reader *r, size_t at, size_t n, size_t ahead)
+{
+    if (at >= r->begin && at + n <= r->end) return r->buffer + (at - r->begin);
+    size_t left = r->weights->layout.floats - at, want = ahead > n ? ahead : n, got = 0;
+    if (want > AHEAD) want = AHEAD;
+    if (want > left) want = left;
+    r->begin = r->end = 0;
+    while (got < want * sizeof(float)) {
+        ssize_t k = pread(r->fd, (char *)r->buffer + got, want * sizeof(float) - got, (off_t)(r->weights->header.size + at * sizeof(float) + got));
+        if (k < 0 && errno == EINTR) continue;
+        if (k <= 0) return NULL;
+        got += (size_t)k;
+    }
+    r->begin = at;
+    r->end = at + want;
+    return n <= want ? r->buffer : NULL;
+}
+
 struct tensors {
+    struct proof_reader *old, *new;
     const struct prune_weights_tensor *was, *is;
-    const float *old, *new;              /* their values */
     struct places places;
 };
 
-/* values [at, at + run) of the new tensor, which lie together in the old one */
+/* Values [at, at + run) of the new tensor, which lie together in the old one. */
 static bool same_run(const struct tensors *t, size_t at, size_t run)
 {
-    size_t from = old_place(&t->places, at);
-    return from < t->was->count && run <= t->was->count - from && !memcmp(t->new + at, t->old + from, run * sizeof(float));
+    size_t from = old_place(&t->places, at), sparse = t->was->count / t->is->count;
+    if (from >= t->was->count || run > t->was->count - from) return false;
+    const float *a = values_at(t->old, t->was->offset + from, run, sparse > 4 ? SPAN : AHEAD), *b = values_at(t->new, t->is->offset + at, run, AHEAD);
+    return a && b && !memcmp(a, b, run * sizeof(float));
 }
 
-/* First place that differs, or SIZE_MAX. */
+/* Up to RUN values from place `at` of the new tensor, as long as their old places are near each other. Returns how many are the same
+ * before the first that is not; *tried: how many were compared. */
+static size_t same_sample(const struct tensors *t, size_t at, size_t *tried)
+{
+    size_t from[RUN], lo = SIZE_MAX, hi = 0, n = 0;
+    for (; n < RUN && at + n < t->is->count; n++) {
+        from[n] = old_place(&t->places, at + n);
+        size_t l = from[n] < lo ? from[n] : lo, h = from[n] > hi ? from[n] : hi;
+        if (from[n] >= t->was->count || h - l >= SPAN) break;
+        lo = l;
+        hi = h;
+    }
+    *tried = n ? n : 1;
+    if (!n) return 0;
+    const float *a = values_at(t->old, t->was->offset + lo, hi - lo + 1, 0), *b = values_at(t->new, t->is->offset + at, n, 0);
+    for (size_t i = 0; i < n; i++)
+        if (!a || !b || memcmp(&a[from[i] - lo], &b[i], sizeof *a)) return i;
+    return n;
+}
+
+/* One number for each channel: both tensors lie in the buffers at once. */
+static size_t compare_vector(const struct tensors *t, uint64_t *compared)
+{
+    const int *keep = t->places.axes[0].keep;
+    const float *a = values_at(t->old, t->was->offset, t->was->count, AHEAD), *b = values_at(t->new, t->is->offset, t->is->count, AHEAD);
+    for (size_t i = 0; i < t->is->count; i++)
+        if (!a || !b || memcmp(&a[keep ? (size_t)keep[i] : i], &b[i], sizeof *a)) return i;
+    *compared += t->is->count;
+    return SIZE_MAX;
+}
+
+static size_t compare_whole(const struct tensors *t, uint64_t *compared)
+{
+    if (t->places.rank == 1 && t->was->count <= AHEAD) return compare_vector(t, compared);
+    const struct axis *last = t->places.rank ? &t->places.axes[t->places.rank - 1] : NULL;
+    size_t run = last && !last->keep ? last->is : 1;
+    for (size_t i = 0; i < t->is->count; i += run) {
+        if (same_run(t, i, run)) continue;
+        while (same_run(t, i, 1)) i++;
+        return i;
+    }
+    *compared += t->is->count;
+    return SIZE_MAX;
+}
+
+static size_t compare_sample(const struct tensors *t, uint64_t *compared)
+{
+    size_t parts = PARTS + t->is->count / PART, each = t->is->count / parts, total = 0;
+    for (size_t k = 0; k < parts || total < LEAST; k++) {
+        size_t place = (size_t)(proof_symbol(t->is->layer, t->is->offset + k) % (each - RUN)), at = k % parts * each + place, tried;
+        if (k == 0) at = 0;
+        if (k == parts - 1) at = t->is->count - RUN;
+        size_t same = same_sample(t, at, &tried);
+        if (same < tried) return at + same;
+        total += tried;
+    }
+    *compared += total;
+    return same_run(t, t->is->count - 1, 1) ? SIZE_MAX : t->is->count - 1;
+}
+
+/* First place found that differs, or SIZE_MAX. */
 static size_t compare(const struct tensors *t, uint64_t *compared)
 {
-    size_t count = t->is->count, run = 1;
-    if (count <= WHOLE) {
-        const struct axis *last = t->places.rank ? &t->places.axes[t->places.rank - 1] : NULL;
-        if (last && !last->keep) run = last->is;
-        for (size_t i = 0; i < count; i += run)
-            if (!same_run(t, i, run)) return i;
-        *compared += count;
-        return SIZE_MAX;
-    }
-    size_t parts = SAMPLES + count / (WHOLE * 16);
-    if (!same_run(t, 0, 1)) return 0;
-    if (!same_run(t, count - 1, 1)) return count - 1;
-    for (size_t k = 0; k < parts; k++) {
-        size_t begin = count / parts * k, at = begin + (size_t)(proof_symbol(t->is->layer, t->is->offset + k) % (count / parts));
-        if (!same_run(t, at, 1)) return at;
-    }
-    *compared += parts + 2;
-    return SIZE_MAX;
+    return t->is->count <= WHOLE ? compare_whole(t, compared) : compare_sample(t, compared);
 }
 
 static enum prune_code compare_tensor(struct tensors *t, const struct proof_pair *pair, bool transposed, uint64_t *compared, struct prune_status *st)
@@ -145,8 +234,10 @@ static enum prune_code compare_tensor(struct tensors *t, const struct proof_pair
     size_t at = compare(t, compared), from = at < t->is->count ? old_place(&t->places, at) : 0;
     if (at == SIZE_MAX) return PRUNE_OK;
     if (from >= t->was->count) return proof_wrong(st, pair->was, pair->is, "has %s[%zu], which no value of the original belongs to", prune_role_name(t->is->role), at);
+    const float *a = values_at(t->old, t->was->offset + from, 1, 0), *b = values_at(t->new, t->is->offset + at, 1, 0);
+    if (!a || !b) return prune_fail(st, "cannot read '%s' or '%s' again while proving the rewrite", t->old->weights->path, t->new->weights->path);
     return proof_wrong(st, pair->was, pair->is, "has other %s than the original: %s[%zu] is %.9g, and the original has %.9g at %s[%zu], where it comes from", prune_role_name(t->is->role),
-                       prune_role_name(t->is->role), at, (double)t->new[at], (double)t->old[from], prune_role_name(t->is->role), from);
+                       prune_role_name(t->is->role), at, (double)*b, (double)*a, prune_role_name(t->is->role), from);
 }
 
 /* Index of the first tensor of a layer, by halving. */
@@ -166,28 +257,16 @@ static bool is_of(const struct prune_weights_layout *layout, size_t i, const str
     return i < layout->count && layout->tensors[i].layer == l->index;
 }
 
-static void release(const struct prune_weights *w, const struct prune_weights_tensor *t)
+enum prune_code proof_weights(struct proof_reader *was, struct proof_reader *is, const struct proof_pair *pair, size_t *tensor, uint64_t *compared, struct prune_status *st)
 {
-    size_t begin = w->header.size + t->offset * sizeof(float);
-    prune_map_release_pages(&w->map, begin, begin + t->count * sizeof(float));
-}
-
-enum prune_code proof_weights(const struct prune_weights *was, const struct prune_weights *is, const struct proof_pair *pair, size_t *tensor, uint64_t *compared, struct prune_status *st)
-{
-    size_t old = first_tensor(&was->layout, pair->was->index), new = *tensor;
+    const struct prune_weights_layout *olds = &was->weights->layout, *news = &is->weights->layout;
+    size_t old = first_tensor(olds, pair->was->index), new = *tensor;
     enum prune_code rc = PRUNE_OK;
-    for (; !rc && is_of(&is->layout, new, pair->is); new++, old++) {
-        if (!is_of(&was->layout, old, pair->was)) break;
-        struct tensors t = { .was = &was->layout.tensors[old], .is = &is->layout.tensors[new] };
-        t.old = prune_weights_data(was, t.was);
-        t.new = prune_weights_data(is, t.is);
-        rc = compare_tensor(&t, pair, was->header.transposed, compared, st);
-        if (t.is->count > WHOLE) {
-            release(was, t.was);
-            release(is, t.is);
-        }
+    for (; !rc && is_of(news, new, pair->is) && is_of(olds, old, pair->was); new++, old++) {
+        struct tensors t = { .old = was, .new = is, .was = &olds->tensors[old], .is = &news->tensors[new] };
+        rc = compare_tensor(&t, pair, was->weights->header.transposed, compared, st);
     }
-    if (!rc && (is_of(&is->layout, new, pair->is) || is_of(&was->layout, old, pair->was))) rc = proof_wrong(st, pair->was, pair->is, "stores other tensors than the original");
+    if (!rc && (is_of(news, new, pair->is) || is_of(olds, old, pair->was))) rc = proof_wrong(st, pair->was, pair->is, "stores other tensors than the original");
     *tensor = new;
     return rc;
 }
