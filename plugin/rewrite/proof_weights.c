@@ -179,11 +179,21 @@ static size_t same_sample(const struct tensors *t, size_t at, size_t *tried)
     return n;
 }
 
+/* A small tensor whole, and with it the small ones that follow: a layer's vectors lie together. */
+static const float *small_tensor(struct proof_reader *r, const struct prune_weights_tensor *t)
+{
+    const struct prune_weights_layout *l = &r->weights->layout;
+    size_t all = 0;
+    if (t->offset >= r->begin && t->offset + t->count <= r->end) return values_at(r, t->offset, t->count, 0);
+    for (const struct prune_weights_tensor *x = t; x < l->tensors + l->count && all + x->count <= AHEAD; x++) all += x->count;
+    return values_at(r, t->offset, t->count, all);
+}
+
 /* One number for each channel: both tensors lie in the buffers at once. */
 static size_t compare_vector(const struct tensors *t, uint64_t *compared)
 {
     const int *keep = t->places.axes[0].keep;
-    const float *a = values_at(t->old, t->was->offset, t->was->count, AHEAD), *b = values_at(t->new, t->is->offset, t->is->count, AHEAD);
+    const float *a = small_tensor(t->old, t->was), *b = small_tensor(t->new, t->is);
     for (size_t i = 0; i < t->is->count; i++)
         if (!a || !b || memcmp(&a[keep ? (size_t)keep[i] : i], &b[i], sizeof *a)) return i;
     *compared += t->is->count;
