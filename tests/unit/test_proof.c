@@ -6,6 +6,7 @@
 #include "../../plugin/base/random.h"
 #include "../../plugin/rewrite/proof.h"
 #include "../../plugin/select/select.h"
+#include "../../plugin/units/mask_file.h"
 #include "net_text.h"
 
 #define CONNECTED(n) "[connected]\noutput=" #n "\nactivation=relu\n\n"
@@ -431,6 +432,38 @@ static void large_tensors_are_sampled(void **state)
     rig_close(&r);
 }
 
+/* Units as an error in the channel graph would make them: two channels of one layer take each other's place, its partners do not know. */
+static void a_wrong_unit_is_found_and_nothing_is_written(void **state)
+{
+    (void)state;
+    static const struct { const char *text; int layer, channel, from; const char *words; } cases[] = {
+        { RESIDUAL, 2, 1, 4, "layer 3 ('shortcut', layer 3 of the original, line 32) makes its channel 1 of channel 1 of layer 2 with channel 2 of layer 0" },
+        { UNEQUAL, 3, 0, 3, "layer 4 ('shortcut'" },
+        { DENSE, 1, 0, 1, "loses input channel" },
+        { REORG, 1, 0, 4, "layer 1 ('batchnorm'" } };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct rig r;
+        struct prune_pair pair;
+        rig_open(&r, cases[i].text, 0);
+        const struct prune_mask_origin origin = { .cfg_path = "net.cfg", .cfg_hash = "xxh64:1", .weights_path = r.in_path, .weights_hash = "xxh64:2" };
+        int *of = r.t.units.of_channel[cases[i].layer];
+        r.removed[of[cases[i].channel]] = 1;
+        if (prune_write_pair(&r.t.net, &r.t.units, r.removed, &r.in, &origin, folder, true, &pair, &st)) fail_msg("%s", st.message);
+        assert_int_equal(pair.proof.layers, r.t.net.layer_count);
+        assert_true(!access(pair.cfg, F_OK) && !remove(pair.cfg) && !remove(pair.weights) && !remove(pair.mask) && !remove(pair.masked));
+        prune_pair_free(&pair);
+        int u = of[cases[i].channel];
+        of[cases[i].channel] = of[cases[i].from];
+        of[cases[i].from] = u;
+        if (prune_write_pair(&r.t.net, &r.t.units, r.removed, &r.in, &origin, folder, true, &pair, &st) != PRUNE_FAILED) fail_msg("units %zu: not found", i);
+        if (!strstr(st.message, "is not the masked original") || !strstr(st.message, cases[i].words)) fail_msg("units %zu: %s", i, st.message);
+        char command[128];
+        snprintf(command, sizeof command, "test \"$(ls '%s')\" = in.weights", folder);
+        assert_int_equal(system(command), 0);
+        rig_close(&r);
+    }
+}
+
 static void other_headers_and_other_nets_are_refused(void **state)
 {
     (void)state;
@@ -466,6 +499,7 @@ int main(void)
         TEST(changed_values_are_found),
         TEST(random_mutations_are_found),
         TEST(large_tensors_are_sampled),
+        TEST(a_wrong_unit_is_found_and_nothing_is_written),
         TEST(other_headers_and_other_nets_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
