@@ -50,6 +50,7 @@ static bool filter_of(const struct prune_score_input *in, struct prune_channel m
     switch (layer->kind) {
     case PRUNE_CONVOLUTIONAL:                       /* (n, c/groups, k, k); flipped: its transpose */
     case PRUNE_CONNECTED:                           /* (outputs, inputs); transposed: (inputs, outputs) */
+    case PRUNE_IMPLICIT:                            /* (filters, atoms) */
         if (layer->flipped || (layer->kind == PRUNE_CONNECTED && in->weights->header.transposed)) *view = (struct filter_view){channel, 1, 0, t->count / n, n};
         else *view = (struct filter_view){channel * (t->count / n), 1, 0, t->count / n, 1};
         return true;
@@ -102,6 +103,7 @@ static enum prune_code check_filters(const struct prune_score_input *in, struct 
             struct prune_channel m = in->units->members[unit->first_member + i];
             const struct prune_weights_tensor *t;
             struct filter_view view;
+            if (in->net->layers[m.layer].share >= 0) continue;       /* its filter is another member's, which counts it */
             if (!filter_of(in, m, &t, &view))
                 return prune_fail(st, "layer %d has no filters in '%s', so 'magnitude' cannot rank it; keep it with -protect %d", m.layer, in->weights->path, m.layer);
         }
@@ -146,6 +148,7 @@ enum prune_code prune_bn_scale_finish(const void *state, const struct prune_scor
         double sum = 0;
         for (size_t i = 0; i < unit->member_count; i++) {
             struct prune_channel m = in->units->members[unit->first_member + i];
+            if (in->net->layers[m.layer].share >= 0) continue;
             const struct prune_weights_tensor *t = prune_layout_find(&in->weights->layout, m.layer, PRUNE_SCALES);
             double gamma = t && (size_t)m.channel < t->count ? (double)prune_weights_data(in->weights, t)[m.channel] : 1;
             sum += gamma * gamma;
