@@ -22,8 +22,9 @@ void shape_parts(const struct prune_layer *l, int dialect, struct shape_parts *p
         add_parts(p, 2, n, n);
     } else if (l->kind == PRUNE_LSTM || l->kind == PRUNE_GRU) {
         int gates = l->kind == PRUNE_LSTM ? 4 : 3;
-        add_parts(p, gates, n, n);
-        add_parts(p, gates, in, n);
+        bool input_first = l->kind == PRUNE_GRU && !(dialect & PRUNE_PJREDDIE);
+        add_parts(p, gates, input_first ? in : n, n);
+        add_parts(p, gates, input_first ? n : in, n);
     } else if (l->kind == PRUNE_CRNN) {
         add_parts(p, 1, l->c, h);
         add_parts(p, 1, h, h);

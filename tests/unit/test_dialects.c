@@ -170,6 +170,8 @@ static void recurrent_layers(void **state)
         /* vf vi vo, wf: 4 -> 2, uf ui ug uo */
         {"[conv_lstm]\noutput=2\nsize=1\npeephole=1\nbottleneck=1\ngroups=2\nstate_constrain=16\n", 8, 8, 2, (3 * 4 + 8 + 4 * 16) / 2 + 16, 64 * 42,
          "b2 w2x1x1x1 1:b2 1:w2x1x1x1 2:b2 2:w2x1x1x1 3:b2 3:w2x2x1x1 4:b2 4:w2x4x1x1 5:b2 5:w2x4x1x1 6:b2 6:w2x4x1x1 7:b2 7:w2x4x1x1", true},
+        {"[avgpool]\n[gru]\noutput=2\n", 1, 1, 2, 3 * 16 + 3 * 4 + 12, 60, "b2 w2x2 1:b2 1:w2x2 2:b2 2:w2x2 3:b2 3:w2x8 4:b2 4:w2x8 5:b2 5:w2x8", false},
+        {"[empty]\n[avgpool]\n[gru]\noutput=2\n", 1, 1, 2, 3 * 16 + 3 * 4 + 12, 60, "b2 w2x8 1:b2 1:w2x8 2:b2 2:w2x8 3:b2 3:w2x2 4:b2 4:w2x2 5:b2 5:w2x2", true},
         {"[connected]\noutput=3\n[rnn]\noutput=5\nhidden=2\n", 1, 1, 5, 15 + 25 + 25 + 15, 65, "b3 w3x512 b5 w5x3 1:b5 1:w5x5 2:b5 2:w5x5", false},
         {"[empty]\n[connected]\noutput=3\n[rnn]\noutput=5\nhidden=2\n", 1, 1, 5, 6 + 4 + 10 + 9, 20, "b3 w3x512 b2 w2x3 1:b2 1:w2x2 2:b5 2:w5x2", true},
     };
