@@ -54,15 +54,41 @@ static enum prune_code number_layers(struct prune_dropped *d, struct prune_statu
     return producer ? PRUNE_OK : prune_fail(st, "without these blocks '%s' has no convolutional or connected layer left; drop fewer", d->whole->cfg->path);
 }
 
-/* What is left must be what it was: same kinds (a shortcut may have become an activation), same shapes. */
+/* The old number of what a reader of `layer` reads now: a shortcut that went hands on what it added to. */
+static int reads_now(const struct prune_dropped *d, int layer)
+{
+    for (size_t b = d->count; layer >= 0 && b-- > 0;)
+        if (d->blocks[b].shortcut == layer && !d->blocks[b].stays_activation) layer = d->blocks[b].from;
+    return layer;
+}
+
+/* Two references to layers mean the same; -1: the network input, or none. */
+static bool same_reference(const struct prune_dropped *d, int was, int now)
+{
+    return now < 0 ? was < 0 : was >= 0 && reads_now(d, was) == d->old_of[now];
+}
+
+static bool same_layer(const struct prune_dropped *d, const struct prune_layer *was, const struct prune_layer *now)
+{
+    bool becomes = was->kind == PRUNE_SHORTCUT && now->kind == PRUNE_ACTIVATION;
+    bool same = (was->kind == now->kind || becomes) && was->activation == now->activation && now->out_w == was->out_w && now->out_h == was->out_h && now->out_c == was->out_c;
+    if (becomes) return same && now->source_count == 1 && same_reference(d, was->sources[1], now->sources[0]);
+    same &= was->source_count == now->source_count && same_reference(d, was->refers_to, now->refers_to) && same_reference(d, was->share, now->share);
+    for (size_t k = 0; same && k < was->source_count; k++) same = same_reference(d, was->sources[k], now->sources[k]);
+    return same;
+}
+
+/* The proof of the text: read back, every layer is what it was and reads what it read, dropped branches taken for zeroes. */
 static enum prune_code check_layers(const struct prune_drop *d, struct prune_status *st)
 {
     bool same = d->net.layer_count == d->dropped.layer_count;
     for (size_t i = 0; same && i < d->net.layer_count; i++) {
-        const struct prune_layer *now = &d->net.layers[i], *was = &d->dropped.whole->layers[d->dropped.old_of[i]];
-        same = now->out_w == was->out_w && now->out_h == was->out_h && now->out_c == was->out_c && (now->kind == was->kind || now->kind == PRUNE_ACTIVATION);
+        same = same_layer(&d->dropped, &d->dropped.whole->layers[d->dropped.old_of[i]], &d->net.layers[i]);
+        if (!same)
+            return prune_fail(st, "the cfg without its blocks is wrong at layer %zu (layer %d of the original); this is an error of the program, please report it with the cfg", i,
+                              d->dropped.old_of[i]);
     }
-    return same ? PRUNE_OK : prune_fail(st, "the cfg without its blocks does not have the layers it should have; nothing is written");
+    return same ? PRUNE_OK : prune_fail(st, "the cfg without its blocks has %zu layers where %zu were planned; this is an error of the program", d->net.layer_count, d->dropped.layer_count);
 }
 
 /* The stored values of the layers that stay, where they lie in the whole file. */
