@@ -97,7 +97,8 @@ static enum prune_code view_weights(struct prune_drop *d, struct prune_status *s
     const struct prune_weights *whole = d->dropped.whole_weights;
     struct prune_weights_layout *layout = &d->weights.layout;
     d->weights = *whole;
-    *layout = (struct prune_weights_layout){ .tensors = malloc((whole->layout.count + 1) * sizeof *layout->tensors) };
+    layout->tensors = malloc((whole->layout.count + 1) * sizeof *layout->tensors);
+    layout->count = layout->floats = 0;
     if (!layout->tensors) return prune_fail_memory(st, whole->layout.count * sizeof *layout->tensors, "weights layout");
     for (size_t i = 0; i < whole->layout.count; i++) {
         struct prune_weights_tensor t = whole->layout.tensors[i];

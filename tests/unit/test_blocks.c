@@ -161,9 +161,9 @@ static void numbers_that_cross_a_block_move_in_their_own_form(void **state)
 static void every_key_that_holds_a_layer_number_moves(void **state)
 {
     (void)state;
-    expect_text(NET CONV(4) CONV(4) SHORTCUT(-2) CONV(4) "[sam]\nfrom=2\n\n[scale_channels]\nfrom=-2\n\n"
+    expect_text(NET CONV(4) CONV(4) SHORTCUT(-2) CONV(4) "[sam]\nfrom=2\n\n[avgpool]\n\n[scale_channels]\nfrom=-4\n\n"
                 "[convolutional]\nfilters=4\nsize=3\nstride=1\npad=1\nshare_index=3\nactivation=leaky\n\n" HEAD, (const int[]){ 2, -1 },
-                NET CONV(4) CONV(4) "[sam]\nfrom=0\n\n[scale_channels]\nfrom=-2\n\n[convolutional]\nfilters=4\nsize=3\nstride=1\npad=1\nshare_index=1\nactivation=leaky\n\n" HEAD);
+                NET CONV(4) CONV(4) "[sam]\nfrom=0\n\n[avgpool]\n\n[scale_channels]\nfrom=-4\n\n[convolutional]\nfilters=4\nsize=3\nstride=1\npad=1\nshare_index=1\nactivation=leaky\n\n" HEAD);
     expect_text(NET CONV(4) CONV(4) SHORTCUT(-2) YOLO "[route]\nlayers=2\n\n[convolutional]\nfilters=6\nsize=1\nactivation=linear\n\n[yolo]\nmask=0\nanchors=1,1\nclasses=1\nnum=1\nembedding_layer=2\n\n",
                 (const int[]){ 2, -1 }, NET CONV(4) YOLO "[route]\nlayers=0\n\n[convolutional]\nfilters=6\nsize=1\nactivation=linear\n\n[yolo]\nmask=0\nanchors=1,1\nclasses=1\nnum=1\nembedding_layer=0\n\n");
 }
