@@ -80,7 +80,8 @@ void *ref_weights_bytes(const struct ref_net *net, int version, size_t *size);
 
 /* Layers at whose outputs networks are compared: what heads read, and what nothing reads. malloc'd. */
 int *ref_ends(const struct ref_net *net, int *count);
-/* max|a-b| / max|a| over all ends together with the worst end in *at; infinite for other shapes or values that are not finite, or when all is 0. */
+/* max|a-b| / max|a| over all ends, the n-th of a with the n-th of b (layers may be fewer in one), with the worst end of a in *at; infinite for other
+ * shapes or values that are not finite, or when all is 0. */
 double ref_difference(const struct ref_net *a, const struct ref_net *b, int *at);
 
 double *ref_random_image(const struct ref_net *net, uint64_t seed, uint64_t ordinal);

@@ -283,15 +283,16 @@ static double layer_difference(const struct ref_layer *a, const struct ref_layer
 
 double ref_difference(const struct ref_net *a, const struct ref_net *b, int *at)
 {
-    int count = 0, *ends = ref_ends(a, &count);
-    double worst = a->count == b->count && count ? 0 : INFINITY;
-    for (int i = 0; i < count && a->count == b->count; i++) {
-        double gap = layer_difference(&a->layers[ends[i]], &b->layers[ends[i]]);
+    int count = 0, count_b = 0, *ends = ref_ends(a, &count), *ends_b = ref_ends(b, &count_b);
+    double worst = count == count_b && count ? 0 : INFINITY;
+    for (int i = 0; i < count && count == count_b; i++) {
+        double gap = layer_difference(&a->layers[ends[i]], &b->layers[ends_b[i]]);
         if (!(gap > worst)) continue;
         worst = gap;
         if (at) *at = ends[i];
     }
     free(ends);
+    free(ends_b);
     return worst;
 }
 
