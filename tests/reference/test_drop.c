@@ -62,7 +62,7 @@ static char *at(const char *name)
 static int make_folder(void **state)
 {
     (void)state;
-    strcpy(folder, "/tmp/prune-drop-XXXXXX");
+    strcpy(folder, access("/dev/shm", W_OK) ? "/tmp/prune-drop-XXXXXX" : "/dev/shm/prune-drop-XXXXXX");
     return mkdtemp(folder) ? 0 : -1;
 }
 
