@@ -1,13 +1,15 @@
 /* For tests: makes one call of a program fail, by number (LD_PRELOAD). Counted from the first open of FAIL_FROM on, in that process:
  *   FAIL_WHAT=files   open, read, write, close, fsync, rename and whatever else touches files     FAIL_WHAT=memory   malloc, calloc, realloc
  *   FAIL_NTH=n        the n-th of them, from 1            FAIL_FD=fd   the name of the call that failed is written there (an open pipe)
- *   FAIL_HOW=errno's number | short (half of a write or read) | kill (SIGKILL in place of the call) | killed (SIGKILL behind it) */
+ *   FAIL_HOW=errno's number | short (half of a write or read) | kill (SIGKILL in place of the call) | killed (SIGKILL behind it)
+ *             | cut, touch (FAIL_CUT is cut to nothing, or written to; the call itself goes well) */
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
@@ -29,6 +31,16 @@ static void say(const char *name)
     if (fd && syscall(SYS_write, atoi(fd), name, strlen(name)) < 0) return;
 }
 
+static void change(const char *path, bool cut)
+{
+    long fd = path ? syscall(SYS_open, path, O_RDWR) : -1;
+    char byte;
+    if (fd < 0) return;
+    if (cut) syscall(SYS_ftruncate, fd, 0);
+    else if (syscall(SYS_pread64, fd, &byte, 1, 0) == 1) syscall(SYS_pwrite64, fd, &byte, 1, 0);
+    syscall(SYS_close, fd);
+}
+
 static enum fate fate_of(enum what what, const char *name)
 {
     static const char *const WHAT[] = { "files", "memory" };
@@ -38,6 +50,10 @@ static enum fate fate_of(enum what what, const char *name)
     if (!strcmp(how, "short")) return SHORT;
     if (!strcmp(how, "killed")) return DIE_BEHIND;
     if (!strcmp(how, "kill")) raise(SIGKILL);
+    if (!strcmp(how, "cut") || !strcmp(how, "touch")) {
+        change(getenv("FAIL_CUT"), *how == 'c');
+        return PASS;
+    }
     errno = atoi(how);
     return FAIL;
 }
