@@ -203,11 +203,13 @@ static size_t compare_vector(const struct tensors *t, uint64_t *compared)
 static size_t compare_whole(const struct tensors *t, uint64_t *compared)
 {
     if (t->places.rank == 1 && t->was->count <= AHEAD) return compare_vector(t, compared);
-    const struct axis *last = t->places.rank ? &t->places.axes[t->places.rank - 1] : NULL;
-    size_t run = last && !last->keep ? last->is : 1;
+    const struct places *x = &t->places;
+    const struct axis *last = x->rank ? &x->axes[x->rank - 1] : NULL;
+    bool grouped = x->rank && x->axes[0].per_group;              /* inputs before filters: neighbours come from different rows */
+    size_t run = last && !last->keep && !grouped ? last->is : 1;
     for (size_t i = 0; i < t->is->count; i += run) {
         if (same_run(t, i, run)) continue;
-        while (same_run(t, i, 1)) i++;
+        while (run-- > 1 && same_run(t, i, 1)) i++;
         return i;
     }
     *compared += t->is->count;

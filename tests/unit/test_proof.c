@@ -19,6 +19,7 @@ static const char RESIDUAL[] = NET BN(6) BN(8) BN(6) SHORTCUT(-3) BN(4) BN(6) SH
 static const char UNEQUAL[] = NET BN(4) CONV(9) SHORTCUT(-2) CONV(6) SHORTCUT(-4) CONV(5) HEAD;
 static const char ROUTES[] = NET BN(5) CONV(6) ROUTE("-1,-2") CONV(7) ROUTE("-1,0,-2,-1") CONV(4) ROUTE("3") CONV(6) HEAD;
 static const char GROUPS[] = NET CONV(8) GROUPED(12, 4) GROUPED(6, 2) CONV(5) HEAD;
+static const char FLIPPED[] = NET CONV(8) "[convolutional]\nfilters=12\nsize=3\nstride=1\npad=1\ngroups=4\nflipped=1\nactivation=leaky\n\n" GROUPED(6, 2) CONV(5) HEAD;
 static const char DEPTHWISE[] = NET CONV(6) GROUPED(6, 6) CONV(5) GROUPED(10, 5) BN(4) HEAD;
 static const char FLAT[] = NET CONV(5) MAX_POOL CONNECTED(7) "[connected]\nbatch_normalize=1\noutput=6\nactivation=leaky\n\n" CONNECTED(3) "[softmax]\n\n[cost]\n";
 static const char ODD_ORDERS[] = NET CONV(5) DECONV(4) "[maxpool]\nsize=4\nstride=4\npadding=0\n\n" "[convolutional]\nfilters=6\nsize=1\nstride=1\npad=0\nactivation=relu\nflipped=1\n\n"
@@ -32,7 +33,7 @@ static const char STRIDED[] = NET CONV(6) MAX_POOL CONV(6) SHORTCUT(0) CONV(4) H
 static const char DENSE[] = NET CONV(4) CONV(3) ROUTE("-1,-2") CONV(3) ROUTE("-1,-2") MAX_POOL CONV(3) ROUTE("-1,-2") CONV(5) HEAD;
 
 static const struct { const char *name, *text; size_t readers; } nets[] = {
-    { "chain", CHAIN, 5 }, { "residual", RESIDUAL, 7 }, { "unequal shortcuts", UNEQUAL, 6 }, { "routes", ROUTES, 8 }, { "groups", GROUPS, 6 }, { "depthwise", DEPTHWISE, 7 },
+    { "chain", CHAIN, 5 }, { "residual", RESIDUAL, 7 }, { "unequal shortcuts", UNEQUAL, 6 }, { "routes", ROUTES, 8 }, { "groups", GROUPS, 6 }, { "flipped groups", FLIPPED, 6 }, { "depthwise", DEPTHWISE, 7 },
     { "flat", FLAT, 6 }, { "odd orders", ODD_ORDERS, 6 }, { "reorg", REORG, 5 }, { "passes", PASSES, 5 }, { "detector", DETECTOR, 9 }, { "recurrent", RECURRENT, 15 },
     { "strided shortcut", STRIDED, 5 }, { "dense", DENSE, 7 } };
 enum { NETS = sizeof nets / sizeof *nets };
@@ -306,6 +307,23 @@ static void damage(const struct rig *r, int layer, enum prune_role role, enum da
     free(v);
 }
 
+static void whole_groups_pass(void **state)
+{
+    (void)state;
+    const char *texts[] = { GROUPS, FLIPPED };
+    for (int i = 0; i < 2; i++) {
+        struct rig r;
+        rig_open(&r, texts[i], 0);
+        remove_units(&r, (const int[]){ 0, 2, 0, 3, 0, 6, 0, 7, 1, 3, 1, 4, 1, 5, 1, 9, 1, 10, 1, 11, -1 });
+        rig_write(&r, NULL, NULL);
+        if (prove(&r)) fail_msg("%s", st.message);
+        assert_int_equal(r.net.layers[1].groups, 2);
+        damage(&r, 1, PRUNE_WEIGHTS, ONE_VALUE, 50);
+        expect_failure(&r, 1, "weights[50]", "a value of a group");
+        rig_close(&r);
+    }
+}
+
 static void changed_values_are_found(void **state)
 {
     (void)state;
@@ -493,6 +511,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(right_rewrites_pass),
+        TEST(whole_groups_pass),
         TEST(what_is_counted),
         TEST(a_changed_cfg_is_found),
         TEST(a_changed_plan_is_found),
