@@ -125,11 +125,11 @@ void proof_reader_close(struct proof_reader *r)
     *r = (struct proof_reader){ .fd = -1 };
 }
 
-/* Values [at, at + n) behind the header, n <= AHEAD; where they are not in the buffer, `ahead` of them are read. NULL: not readable. */
+/* Values [at, at + n) behind the header, n <= AHEAD (a layout may leave out layers of its file); where they are not in the buffer, `ahead` of them are read. NULL: not readable. */
 static const float *values_at(struct proof_reader *r, size_t at, size_t n, size_t ahead)
 {
     if (at >= r->begin && at + n <= r->end) return r->buffer + (at - r->begin);
-    size_t left = r->weights->layout.floats - at, want = ahead > n ? ahead : n, got = 0;
+    size_t left = (r->weights->map.size - r->weights->header.size) / sizeof(float) - at, want = ahead > n ? ahead : n, got = 0;
     if (want > AHEAD) want = AHEAD;
     if (want > left) want = left;
     r->begin = r->end = 0;
