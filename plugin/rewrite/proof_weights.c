@@ -125,11 +125,11 @@ void proof_reader_close(struct proof_reader *r)
     *r = (struct proof_reader){ .fd = -1 };
 }
 
-/* Values [at, at + n) behind the header, n <= AHEAD; where they are not in the buffer, `ahead` of them are read. NULL: not readable. */
+/* Values [at, at + n) behind the header, n <= AHEAD (a layout may leave out layers of its file); where they are not in the buffer, `ahead` of them are read. NULL: not readable. */
 static const float *values_at(struct proof_reader *r, size_t at, size_t n, size_t ahead)
 {
     if (at >= r->begin && at + n <= r->end) return r->buffer + (at - r->begin);
-    size_t left = r->weights->layout.floats - at, want = ahead > n ? ahead : n, got = 0;
+    size_t left = (r->weights->map.size - r->weights->header.size) / sizeof(float) - at, want = ahead > n ? ahead : n, got = 0;
     if (want > AHEAD) want = AHEAD;
     if (want > left) want = left;
     r->begin = r->end = 0;
@@ -203,11 +203,13 @@ static size_t compare_vector(const struct tensors *t, uint64_t *compared)
 static size_t compare_whole(const struct tensors *t, uint64_t *compared)
 {
     if (t->places.rank == 1 && t->was->count <= AHEAD) return compare_vector(t, compared);
-    const struct axis *last = t->places.rank ? &t->places.axes[t->places.rank - 1] : NULL;
-    size_t run = last && !last->keep ? last->is : 1;
+    const struct places *x = &t->places;
+    const struct axis *last = x->rank ? &x->axes[x->rank - 1] : NULL;
+    bool grouped = x->rank && x->axes[0].per_group;              /* inputs before filters: neighbours come from different rows */
+    size_t run = last && !last->keep && !grouped ? last->is : 1;
     for (size_t i = 0; i < t->is->count; i += run) {
         if (same_run(t, i, run)) continue;
-        while (same_run(t, i, 1)) i++;
+        while (run-- > 1 && same_run(t, i, 1)) i++;
         return i;
     }
     *compared += t->is->count;

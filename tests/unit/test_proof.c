@@ -19,6 +19,7 @@ static const char RESIDUAL[] = NET BN(6) BN(8) BN(6) SHORTCUT(-3) BN(4) BN(6) SH
 static const char UNEQUAL[] = NET BN(4) CONV(9) SHORTCUT(-2) CONV(6) SHORTCUT(-4) CONV(5) HEAD;
 static const char ROUTES[] = NET BN(5) CONV(6) ROUTE("-1,-2") CONV(7) ROUTE("-1,0,-2,-1") CONV(4) ROUTE("3") CONV(6) HEAD;
 static const char GROUPS[] = NET CONV(8) GROUPED(12, 4) GROUPED(6, 2) CONV(5) HEAD;
+static const char FLIPPED[] = NET CONV(8) "[convolutional]\nfilters=12\nsize=3\nstride=1\npad=1\ngroups=4\nflipped=1\nactivation=leaky\n\n" GROUPED(6, 2) CONV(5) HEAD;
 static const char DEPTHWISE[] = NET CONV(6) GROUPED(6, 6) CONV(5) GROUPED(10, 5) BN(4) HEAD;
 static const char FLAT[] = NET CONV(5) MAX_POOL CONNECTED(7) "[connected]\nbatch_normalize=1\noutput=6\nactivation=leaky\n\n" CONNECTED(3) "[softmax]\n\n[cost]\n";
 static const char ODD_ORDERS[] = NET CONV(5) DECONV(4) "[maxpool]\nsize=4\nstride=4\npadding=0\n\n" "[convolutional]\nfilters=6\nsize=1\nstride=1\npad=0\nactivation=relu\nflipped=1\n\n"
@@ -31,10 +32,23 @@ static const char RECURRENT[] = NET CONV(5) "[crnn]\noutput_filters=4\nhidden_fi
 static const char STRIDED[] = NET CONV(6) MAX_POOL CONV(6) SHORTCUT(0) CONV(4) HEAD;
 static const char DENSE[] = NET CONV(4) CONV(3) ROUTE("-1,-2") CONV(3) ROUTE("-1,-2") MAX_POOL CONV(3) ROUTE("-1,-2") CONV(5) HEAD;
 
+/* AlexeyAB's and hank-ai's sections. */
+#define SLICE(list, g, i) "[route]\nlayers=" list "\ngroups=" #g "\ngroup_id=" #i "\n\n"
+#define SHARED(i) "[convolutional]\nfilters=6\nsize=3\nstride=1\npad=1\nactivation=mish\nshare_index=" #i "\n\n"
+#define WEIGHTED(from, type) "[shortcut]\nfrom=" from "\nactivation=linear\nweights_type=" type "\nweights_normalization=softmax\n\n"
+static const char SLICES[] = NET BN(8) SLICE("-1", 2, 1) CONV(4) CONV(4) ROUTE("-1,-2") CONV(6) ROUTE("0,-1") SLICE("-1,1", 2, 0) CONV(6) HEAD;
+static const char SEVERAL[] = NET BN(6) CONV(6) WEIGHTED("-2", "per_channel") CONV(6) WEIGHTED("-2,-4", "per_feature") CONV(8) "[shortcut]\nfrom=-2,-4\nactivation=mish\n\n" CONV(4) HEAD;
+static const char SQUEEZE[] = NET CONV(6) "[avgpool]\n\n" ACT(3, "swish") ACT(6, "logistic") "[scale_channels]\nfrom=-4\n\n" ACT(6, "logistic") "[sam]\nfrom=-2\n\n"
+                              "[convolutional]\nfilters=1\nsize=1\nstride=1\nactivation=logistic\n\n" "[scale_channels]\nfrom=-2\nscale_wh=1\n\n" CONV(5) HEAD;
+static const char IMPLICIT[] = NET CONV(4) "[implicit]\nfilters=4\n\n" "[scale_channels]\nfrom=-2\n\n" "[reorg3d]\nstride=2\n\n" CONV(6) "[local_avgpool]\nsize=2\nstride=2\n\n" "[empty]\n\n" CONV(6) SHARED(-1) HEAD;
+static const char SHARES[] = NET CONV(6) CONV(6) "[convolutional]\nfilters=6\nsize=3\nstride=1\npad=1\nactivation=mish\n\n" SHARED(-1) SHARED(2) ACT(6, "norm_chan") CONV(4) HEAD;
+static const char LSTM[] = NET CONV(6) CONV(4) "[conv_lstm]\noutput=4\nsize=3\npad=1\npeephole=1\nbatch_normalize=1\nactivation=tanh\n\n" CONV(6) "[maxpool]\nmaxpool_depth=1\nout_channels=3\nsize=1\nstride=1\n\n" CONV(5) HEAD;
+
 static const struct { const char *name, *text; size_t readers; } nets[] = {
-    { "chain", CHAIN, 5 }, { "residual", RESIDUAL, 7 }, { "unequal shortcuts", UNEQUAL, 6 }, { "routes", ROUTES, 8 }, { "groups", GROUPS, 6 }, { "depthwise", DEPTHWISE, 7 },
+    { "chain", CHAIN, 5 }, { "residual", RESIDUAL, 7 }, { "unequal shortcuts", UNEQUAL, 6 }, { "routes", ROUTES, 8 }, { "groups", GROUPS, 6 }, { "flipped groups", FLIPPED, 6 }, { "depthwise", DEPTHWISE, 7 },
     { "flat", FLAT, 6 }, { "odd orders", ODD_ORDERS, 6 }, { "reorg", REORG, 5 }, { "passes", PASSES, 5 }, { "detector", DETECTOR, 9 }, { "recurrent", RECURRENT, 15 },
-    { "strided shortcut", STRIDED, 5 }, { "dense", DENSE, 7 } };
+    { "strided shortcut", STRIDED, 5 }, { "dense", DENSE, 7 },
+    { "grouped routes", SLICES, 7 }, { "several sources", SEVERAL, 7 }, { "squeeze", SQUEEZE, 8 }, { "implicit", IMPLICIT, 6 }, { "shared values", SHARES, 9 }, { "conv_lstm", LSTM, 8 } };
 enum { NETS = sizeof nets / sizeof *nets };
 
 static struct prune_status st;
@@ -211,7 +225,7 @@ static void expect_failure(struct rig *r, int layer, const char *words, const ch
 static void a_changed_cfg_is_found(void **state)
 {
     (void)state;
-    static const struct { const char *text; int gone[12]; const char *from, *to; int layer; const char *words; } cases[] = {
+    static const struct { const char *text; int gone[16]; const char *from, *to; int layer; const char *words; } cases[] = {
         { ROUTES, { 0, 1, -1 }, "layers=-1,-2\n", "layers=-2,-1\n", 2, "makes its channel 0 of channel 0 of layer 0 and should make it of channel 0 of layer 1" },
         { ROUTES, { 0, 1, -1 }, "layers=-1,0,-2,-1", "layers=-1,-2,0,-1", 4, "makes its channel 7 of channel 0 of layer 1 and should make it of channel 0 of layer 0" },
         { ROUTES, { 3, 1, -1 }, "layers=3\n", "layers=1\n", 6, "makes its channel 0 of channel 0 of layer 1 and should make it of channel 0 of layer 3" },
@@ -227,6 +241,13 @@ static void a_changed_cfg_is_found(void **state)
         { DETECTOR, { 2, 1, 8, 0, -1 }, "layers=-1,2\n", "layers=2,-1\n", 10, "makes its channel 0 of channel 0 of layer 2 and should make it of a mixture" },
         { DETECTOR, { 2, 1, 8, 0, -1 }, "[upsample]\nstride=2", "[upsample]\nstride=2\nscale=2", 9, "scale=2" },
         { PASSES, { 0, 1, -1 }, "activation=tanh", "activation=ramp", 5, "activation" },
+        { SLICES, { 0, 0, 0, 1, 0, 4, 0, 7, 5, 0, 5, 1, -1 }, "group_id=1", "group_id=0", 1, "makes its channel 0 of channel 2 of layer 0 and should make it of channel 5 of layer 0" },
+        { SLICES, { 0, 0, 0, 1, 0, 4, 0, 7, 5, 0, 5, 1, -1 }, "layers=-1,1\n", "layers=1,-1\n", 7, "makes its channel 0 of" },
+        { SEVERAL, { 0, 1, -1 }, "from=-2,-4\nactivation=linear", "from=-4,-2\nactivation=linear", 4, "a mixture" },
+        { SEVERAL, { 0, 1, -1 }, "weights_type=per_feature", "weights_type=per_feature\nstopbackward=1", 4, "stopbackward" },
+        { SQUEEZE, { 0, 1, -1 }, "[sam]\nfrom=-2", "[sam]\nfrom=-6", 6, "layer 0" },
+        { SHARES, { 1, 1, 0, 1, -1 }, "share_index=-1", "share_index=1", 3, "shares the weights of layer 1, which is layer 1 of the original, and should be layer 2" },
+        { IMPLICIT, { 0, 1, -1 }, "[local_avgpool]\nsize=2", "[local_avgpool]\nsize=3", 5, "has size 3 where the original has 2" },
         { RECURRENT, { 2, 1, -1 }, "hidden_filters=3", "hidden_filters=3\nshortcut=1", 1, "shortcut=1" },
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -304,6 +325,23 @@ static void damage(const struct rig *r, int layer, enum prune_role role, enum da
     }
     put_values(r, t, 0, v, t->count);
     free(v);
+}
+
+static void whole_groups_pass(void **state)
+{
+    (void)state;
+    const char *texts[] = { GROUPS, FLIPPED };
+    for (int i = 0; i < 2; i++) {
+        struct rig r;
+        rig_open(&r, texts[i], 0);
+        remove_units(&r, (const int[]){ 0, 2, 0, 3, 0, 6, 0, 7, 1, 3, 1, 4, 1, 5, 1, 9, 1, 10, 1, 11, -1 });
+        rig_write(&r, NULL, NULL);
+        if (prove(&r)) fail_msg("%s", st.message);
+        assert_int_equal(r.net.layers[1].groups, 2);
+        damage(&r, 1, PRUNE_WEIGHTS, ONE_VALUE, 50);
+        expect_failure(&r, 1, "weights[50]", "a value of a group");
+        rig_close(&r);
+    }
 }
 
 static void changed_values_are_found(void **state)
@@ -493,6 +531,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(right_rewrites_pass),
+        TEST(whole_groups_pass),
         TEST(what_is_counted),
         TEST(a_changed_cfg_is_found),
         TEST(a_changed_plan_is_found),
