@@ -265,7 +265,8 @@ enum prune_code prune_units_groups(const struct prune_units *units, const struct
 {
     const struct prune_units_private *own = units->owned;
     const struct prune_layer *l = &net->layers[layer];
-    const struct prune_balance *first = units->balances + own->first_balance[layer], *end = units->balances + own->first_balance[layer + 1];
+    const struct prune_balance *first = NULL, *end = NULL;
+    if (units->balance_count) first = units->balances + own->first_balance[layer], end = units->balances + own->first_balance[layer + 1];
     int left = 0, id = l->group_id;
     size_t n = 0, area, example = SIZE_MAX;
     for (size_t p = 0; first < end && p < first->parts; p++) {
