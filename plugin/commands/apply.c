@@ -178,7 +178,7 @@ static enum prune_code plan_verify(const struct prune_project *p, const struct p
         return cannot ? cannot : prune_weights_check_host(&p->weights, st);
     }
     *verify = runs && r->verify && (r->verify_given || p->net.parameters <= VERIFY_UP_TO);
-    if (!runs) *why_not = "it is pjreddie's Darknet, and only AlexeyAB's and hank-ai's read this pair";
+    if (!runs) *why_not = "that is pjreddie's Darknet, and only AlexeyAB's and hank-ai's read this pair";
     if (!cut->origin.dropped || !prune_drop_silence(cut->origin.dropped, NULL, &reason)) return PRUNE_OK;
     if (r->masked || (r->verify_given && r->verify)) return prune_fail(st, "%s; leave '-masked' and '-verify' out", reason.message);
     *verify = false;
@@ -205,7 +205,7 @@ static enum prune_code apply(const struct prune_project *p, const struct prune_c
         }
         if (!rc) print_proof(&pair.proof);
         if (!rc) print_table(p, cut, removed, &pair);
-        if (!rc && !verify) printf("not compared in the host; %s\n", why_not);
+        if (!rc && !verify) printf("not compared in the host: %s\n", why_not);
     }
     prune_pair_free(&pair);
     free(removed);
