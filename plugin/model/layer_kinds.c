@@ -28,7 +28,7 @@ static keys maxpool_keys = {EVERY("size"), EVERY("stride"), EVERY("padding"), EV
 static keys crop_keys = {EVERY("crop_height"), EVERY("crop_width"), EVERY("flip"), EVERY("angle"), EVERY("saturation"), EVERY("exposure"), EVERY("noadjust"),
                          EVERY("shift"), LAST};
 static keys dropout_keys = {EVERY("probability"), EVERY("dropblock"), EVERY("dropblock_size_rel"), EVERY("dropblock_size_abs"), LAST};
-static keys route_keys = {EVERY("layers"), THEIRS("groups", "1"), THEIRS("group_id", "0"), EVERY("stream"), EVERY("wait_stream"), LAST};
+static keys route_keys = {EVERY("layers"), THEIRS("groups", NULL), THEIRS("group_id", NULL), EVERY("stream"), EVERY("wait_stream"), LAST};
 static keys shortcut_keys = {EVERY("from"), THEIRS("layers", NULL), EVERY("activation"), EVERY("alpha"), EVERY("beta"), THEIRS("weights_type", "none"),
                              EVERY("weights_normalization"), LAST};
 static keys upsample_keys = {EVERY("stride"), EVERY("scale"), LAST};

@@ -75,10 +75,12 @@ static const struct prune_key *key_of(enum prune_kind kind, const char *name)
 static void a_key_knows_its_darknets_and_the_value_that_changes_nothing(void **state)
 {
     (void)state;
-    const struct prune_key *groups = key_of(PRUNE_ROUTE, "groups"), *share = key_of(PRUNE_CONVOLUTIONAL, "share_index"), *type = key_of(PRUNE_SHORTCUT, "weights_type");
+    const struct prune_key *groups = key_of(PRUNE_ROUTE, "groups"), *share = key_of(PRUNE_CONVOLUTIONAL, "share_index"), *type = key_of(PRUNE_SHORTCUT, "weights_type"),
+                           *scale = key_of(PRUNE_YOLO, "scale_x_y");
     assert_int_equal(groups->dialects, PRUNE_ALEXEYAB);
-    assert_true(prune_key_is_neutral(groups, "1") && prune_key_is_neutral(groups, "01") && prune_key_is_neutral(groups, "1.0"));
-    assert_false(prune_key_is_neutral(groups, "2") || prune_key_is_neutral(groups, "1x") || prune_key_is_neutral(groups, ""));
+    assert_false(prune_key_is_neutral(groups, "1"));         /* what a rewritten route says; the file stays its Darknet's */
+    assert_true(prune_key_is_neutral(scale, "1") && prune_key_is_neutral(scale, "01") && prune_key_is_neutral(scale, "1.0"));
+    assert_false(prune_key_is_neutral(scale, "2") || prune_key_is_neutral(scale, "1x") || prune_key_is_neutral(scale, ""));
     assert_int_equal(share->dialects, PRUNE_ALEXEYAB);
     assert_false(prune_key_is_neutral(share, "0"));
     assert_true(prune_key_is_neutral(type, "none"));

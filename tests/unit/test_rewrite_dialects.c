@@ -239,6 +239,21 @@ static void batchnorm_of_the_other_darknets_has_biases(void **state)
     rig_close(&r);
 }
 
+/* groups=1 alone would change nothing; it still says whose file this is, and so how much a [batchnorm] stores. */
+static void a_route_left_with_one_slice_stays_a_route_of_its_darknet(void **state)
+{
+    (void)state;
+    struct rig r;
+    rig_open(&r, NET CONV(4) "[batchnorm]\n\n" SLICE("1", 2, 1) CONV(3) HEAD, (const int[]){ 0, 0, 0, 1, -1 }, 0);
+    assert_string_equal(line_of(&r, 2, "groups"), "1");
+    assert_int_equal(r.small.net.dialects, PRUNE_ALEXEYAB);
+    struct prune_cost cost;
+    prune_units_cost(&r.t.net, &r.t.units, r.removed, &cost);
+    assert_int_equal(cost.parameters, 2 * 28 + 2 * 2 + 3 * 19 + 5 * 4);
+    assert_int_equal(cost.parameters, r.small.net.parameters);
+    rig_close(&r);
+}
+
 static void a_blurred_convolution_costs_what_it_computes_before_the_blur(void **state)
 {
     (void)state;
@@ -324,6 +339,7 @@ int main(void)
         TEST(shared_values_are_stored_once),
         TEST(space_to_depth_keeps_every_copy),
         TEST(batchnorm_of_the_other_darknets_has_biases),
+        TEST(a_route_left_with_one_slice_stays_a_route_of_its_darknet),
         TEST(a_blurred_convolution_costs_what_it_computes_before_the_blur),
         TEST(recurrent_layers_are_carried_along),
         TEST(random_masks_read_back_at_the_promised_cost),
