@@ -51,6 +51,8 @@ PLUGIN_SRC := $(wildcard plugin/*.c plugin/*/*.c)
 HOST_SRC := $(filter-out darknet/main.c,$(wildcard darknet/*.c darknet/kernels/*.c))
 PLUGIN_OBJ := $(PLUGIN_SRC:%.c=$(BUILD)/%.o)
 HOST_OBJ := $(HOST_SRC:%.c=$(BUILD)/%.o)
+# The fuzzers' entry points run over the kept corpus as tests; tests/fuzz/dictionary.c only has to keep up with the table.
+FUZZ_TESTS := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/fuzz/fuzz_*.c)) $(BUILD)/tests/fuzz/dictionary
 UNIT_TESTS := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/unit/test_*.c))
 HOST_TESTS := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/host/test_*.c))
 
@@ -101,6 +103,14 @@ $(BUILD)/darknet/%.o: darknet/%.c $(BUILD)/flags | $(BUILD)/headers
 	$(Q)$(CC) $(CFLAGS) $(DEPFLAGS) $(HOST_CFLAGS) -c -o $@ $<
 
 # One file in tests/unit or tests/host is one program. -rdynamic lets our kernels replace the host's functions in tests as in bin/darknet.
+$(BUILD)/tests/fuzz/fuzz_%: tests/fuzz/fuzz_%.c tests/fuzz/replay.c $(BUILD)/libprune.a
+	@mkdir -p $(@D)
+	$(if $(V),,@echo '  CC  $<')
+	$(Q)$(CC) $(CFLAGS) -o $@ $< tests/fuzz/replay.c $(BUILD)/libprune.a $(PLUGIN_LIBS)
+$(BUILD)/tests/fuzz/dictionary: tests/fuzz/dictionary.c $(BUILD)/libprune.a
+	@mkdir -p $(@D)
+	$(if $(V),,@echo '  CC  $<')
+	$(Q)$(CC) $(CFLAGS) -o $@ $< $(BUILD)/libprune.a $(PLUGIN_LIBS)
 $(BUILD)/tests/unit/%: tests/unit/%.c $(BUILD)/libprune.a
 	@mkdir -p $(@D)
 	$(if $(V),,@echo '  CC  $<')
@@ -147,7 +157,7 @@ conv-trials:
 	@scripts/deps.sh -onednn
 	+@$(MAKE) --no-print-directory $(BUILD)/tests/bench/conv_trials
 	@BUILD='$(BUILD)' tests/bench/conv_trials_run
-test-programs: $(BIN)/darknet $(BIN)/render-data $(UNIT_TESTS) $(HOST_TESTS) $(REFERENCE_TESTS) $(BUILD)/tests/reference/interpret
+test-programs: $(BIN)/darknet $(BIN)/render-data $(UNIT_TESTS) $(FUZZ_TESTS) $(HOST_TESTS) $(REFERENCE_TESTS) $(BUILD)/tests/reference/interpret
 
 deps:
 	@scripts/deps.sh

@@ -11,6 +11,8 @@
 #include "../base/file_io.h"
 #include "../base/json_write.h"
 
+enum { MASK_BYTES = 32 << 20 };   /* a million channels, each on a line of its own; reading takes up to 40 times that */
+
 /* Producers of the ORIGINAL cfg: channels[layer] can be removed, losses[layer] are, lost[layer][channel] says which. */
 struct table { int *channels, *losses; uint8_t **lost; size_t layers; const struct prune_dropped *dropped; };
 
@@ -321,7 +323,7 @@ enum prune_code prune_mask_read(const char *path, const struct prune_units *unit
 {
     char *text = NULL;
     size_t size = 0;
-    enum prune_code rc = prune_read_file(path, &text, &size, st);
+    enum prune_code rc = prune_read_file_within(path, MASK_BYTES, &text, &size, st);
     if (!rc) rc = prune_mask_parse(path, text, size, units, origin, removed, st);
     free(text);
     return rc;
@@ -332,7 +334,7 @@ enum prune_code prune_mask_read_blocks(const char *path, const struct prune_mask
     char *text = NULL;
     size_t size = 0;
     cJSON *root = NULL;
-    enum prune_code rc = prune_read_file(path, &text, &size, st);
+    enum prune_code rc = prune_read_file_within(path, MASK_BYTES, &text, &size, st);
     if (!rc) rc = read_json(path, text, size, origin, &root, st);
     if (!rc) rc = list_blocks(root, path, shortcuts, count, st);
     cJSON_Delete(root);
@@ -344,7 +346,7 @@ enum prune_code prune_mask_read_weights(const char *path, char **file, char hash
 {
     char *text = NULL;
     size_t size = 0;
-    enum prune_code rc = prune_read_file(path, &text, &size, st);
+    enum prune_code rc = prune_read_file_within(path, MASK_BYTES, &text, &size, st);
     if (rc) return rc;
     cJSON *root = cJSON_ParseWithLength(text, size);
     const cJSON *weights = get(root, "weights");

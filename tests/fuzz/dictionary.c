@@ -1,4 +1,4 @@
-/* Prints a libFuzzer dictionary of cfgs from THE table: every section, key and activation that some Darknet knows. */
+/* Prints a libFuzzer dictionary of cfgs from THE table: every section, activation and listed key that some Darknet knows. */
 #include <stdio.h>
 #include <string.h>
 
@@ -18,7 +18,7 @@ int main(void)
     for (size_t i = 0; i < count; i++) {
         if (table[i].name) entry("\\x0a[", table[i].name, "]\\x0a");
         for (size_t a = 0; a < sizeof table[i].aliases / sizeof *table[i].aliases && table[i].aliases[a]; a++) entry("\\x0a[", table[i].aliases[a], "]\\x0a");
-        for (const char *const *key = table[i].keys; key && *key; key++) entry("\\x0a", *key, "=");
+        for (const struct prune_key *key = table[i].keys; key && key->name; key++) entry("\\x0a", key->name, "=");
     }
     for (size_t i = 0; i < sizeof COMMON / sizeof *COMMON; i++)
         if (prune_key_is_common(COMMON[i])) entry("\\x0a", COMMON[i], "=1");
