@@ -91,21 +91,20 @@ static enum prune_code check_layers(const struct prune_drop *d, struct prune_sta
     return same ? PRUNE_OK : prune_fail(st, "the cfg without its blocks has %zu layers where %zu were planned; this is an error of the program", d->net.layer_count, d->dropped.layer_count);
 }
 
-/* The stored values of the layers that stay, where they lie in the whole file. */
+/* The stored values of the layers that stay, where they lie in the whole file: fewer tensors of as many numbers. */
 static enum prune_code view_weights(struct prune_drop *d, struct prune_status *st)
 {
     const struct prune_weights *whole = d->dropped.whole_weights;
     struct prune_weights_layout *layout = &d->weights.layout;
     d->weights = *whole;
     layout->tensors = malloc((whole->layout.count + 1) * sizeof *layout->tensors);
-    layout->count = layout->floats = 0;
+    layout->count = 0;
     if (!layout->tensors) return prune_fail_memory(st, whole->layout.count * sizeof *layout->tensors, "weights layout");
     for (size_t i = 0; i < whole->layout.count; i++) {
         struct prune_weights_tensor t = whole->layout.tensors[i];
         t.layer = d->dropped.new_of[t.layer];
         if (t.layer < 0) continue;
         layout->tensors[layout->count++] = t;
-        layout->floats += t.count;
     }
     return PRUNE_OK;
 }
