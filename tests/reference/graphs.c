@@ -73,6 +73,8 @@ static const char *activation(struct maker *m)
                                        "logistic", "plse"};
     static const char *const theirs[] = {"mish", "swish", "mish", "swish", "hard_mish", "relu6", "gelu", "revleaky", "normalize_channels", "norm_chan",
                                          "normalize_channels_softmax", "norm_chan_softmax", "normalize_channels_softmax_maxval"};
+    static const char *const tame[] = {"leaky", "relu", "linear", "logistic", "tanh", "mish", "swish"};
+    if (m->g->tame) return tame[below(m, m->g->alexeyab ? 7 : 5)];
     if (!m->g->alexeyab || chance(m, .5)) return both[below(m, chance(m, .7) ? 6 : 17)];
     return theirs[below(m, chance(m, .85) ? 8 : 13)];
 }
@@ -95,6 +97,7 @@ static bool is_map(const struct maker *m) { return !last(m)->flat && !last(m)->h
 static void common_keys(struct maker *m, struct graph_section *s)
 {
     static const char *const keys[] = {"stopbackward", "learning_rate", "onlyforward", "clip", "smooth", "dont_update", "burnin_update", "train_only_bn"};
+    if (m->g->tame) return;
     if (chance(m, .04)) set(s, keys[below(m, m->g->alexeyab ? 8 : 5)], "1");
     if (chance(m, .01)) set(s, chance(m, .5) ? "dontload" : "dontloadscales", "1");
 }
@@ -133,21 +136,21 @@ static struct graph_section *convolve(struct maker *m, struct convolution c)
     struct graph_section in = *last(m), *s = add(m, "convolutional");
     int pad = c.size / 2;
     if (chance(m, .1) && in.w > c.size && in.h > c.size) pad = 0;
-    if (chance(m, .6)) set(s, m->g->alexeyab && chance(m, .05) ? "cbn" : "batch_normalize", m->g->alexeyab && chance(m, .1) ? "2" : "1");
+    if (chance(m, .6)) set(s, m->g->alexeyab && !m->g->tame && chance(m, .05) ? "cbn" : "batch_normalize", m->g->alexeyab && !m->g->tame && chance(m, .1) ? "2" : "1");
     set(s, "filters", "%d", c.filters);
-    if (c.size != 1 || chance(m, .8)) set(s, "size", "%d", c.size);
+    if (c.size != 1 || m->g->tame || chance(m, .8)) set(s, "size", "%d", c.size);
     if (c.stride != 1 || chance(m, .8)) set(s, "stride", "%d", c.stride);
     if (pad && pad == c.size / 2 && chance(m, .8)) set(s, "pad", "1");
     else if (pad || chance(m, .2)) set(s, "padding", "%d", pad);
     if (c.groups > 1) set(s, "groups", "%d", c.groups);
     set(s, "activation", "%s", c.activation ? c.activation : activation(m));
-    if (c.groups == 1 && chance(m, .03)) set(s, "flipped", "1");
+    if (c.groups == 1 && !m->g->tame && chance(m, .03)) set(s, "flipped", "1");
     s->c = c.filters;
     s->w = (in.w + 2 * pad - c.size) / c.stride + 1;
     s->h = (in.h + 2 * pad - c.size) / c.stride + 1;
-    if (m->g->alexeyab && !c.activation) their_convolution(m, s, &in, &c, pad);
+    if (m->g->alexeyab && !m->g->tame && !c.activation) their_convolution(m, s, &in, &c, pad);
     common_keys(m, s);
-    if (chance(m, .01)) set(s, "numload", "%d", between(m, 1, c.filters));
+    if (!m->g->tame && chance(m, .01)) set(s, "numload", "%d", between(m, 1, c.filters));
     return s;
 }
 
@@ -259,7 +262,7 @@ static void connected(struct maker *m)
     s->flat = false;
     set(s, "output", "%d", s->c);
     set(s, "activation", "%s", activation(m));
-    if (chance(m, .3)) set(s, "batch_normalize", "1");
+    if (!m->g->tame && chance(m, .3)) set(s, "batch_normalize", "1");
 }
 
 /* ---- planes ---- */
@@ -268,7 +271,7 @@ static void pool(struct maker *m)
 {
     struct graph_section in = *last(m);
     int size = between(m, 2, 3), stride = between(m, 1, 2), padding = chance(m, .7) ? size - 1 : size == 3 ? 1 : 0;
-    bool average = m->g->alexeyab && chance(m, .25);
+    bool average = m->g->alexeyab && !m->g->tame && chance(m, .25);
     if (in.w < size || in.h < size) return;
     struct graph_section *s = add(m, average ? "local_avgpool" : "maxpool");
     if (size != stride || chance(m, .5)) set(s, "size", "%d", size);
@@ -276,7 +279,7 @@ static void pool(struct maker *m)
     if (padding != size - 1) set(s, "padding", "%d", padding);
     s->w = (in.w + padding - size) / stride + 1;
     s->h = (in.h + padding - size) / stride + 1;
-    if (!m->g->alexeyab) return;
+    if (!m->g->alexeyab || m->g->tame) return;
     if (chance(m, .1)) {
         set(s, "stride_x", "%d", 3 - stride);
         s->w = (in.w + padding - size) / (3 - stride) + 1;
@@ -301,11 +304,11 @@ static void pool_depth(struct maker *m)
 static void upsample(struct maker *m)
 {
     struct graph_section in = *last(m);
-    bool shrink = chance(m, .2);
+    bool shrink = !m->g->tame && chance(m, .2);
     if (shrink ? in.w % 2 || in.h % 2 : in.w > 8 || in.h > 8) return;
     struct graph_section *s = add(m, "upsample");
     set(s, "stride", shrink ? "-2" : "2");
-    if (chance(m, .3)) set(s, "scale", "%g", .25 * between(m, 1, 8));
+    if (!m->g->tame && chance(m, .3)) set(s, "scale", "%g", .25 * between(m, 1, 8));
     s->w = shrink ? in.w / 2 : 2 * in.w;
     s->h = shrink ? in.h / 2 : 2 * in.h;
 }
@@ -317,7 +320,7 @@ static void reorg(struct maker *m)
     if (last(m)->w % 2 || last(m)->h % 2) return;
     struct graph_section in = *last(m), *s = add(m, "reorg");
     set(s, "stride", "2");
-    int dice = below(m, 10);
+    int dice = m->g->tame ? 9 : below(m, 10);
     if (dice == 0) {
         set(s, "reverse", "1");
         s->w = 2 * in.w;
@@ -376,23 +379,23 @@ static void shortcut(struct maker *m)
     for (int i = 0; i < layers(m) - 1; i++) {
         const struct graph_section *s = layer_at(m, i);
         bool same = s->w == in.w && s->h == in.h, strided = s->w * in.h == s->h * in.w && (in.h % s->h == 0 || s->h % in.h == 0);
-        if (!s->flat && !s->head && !s->unnumbered && (same || (strided && chance(m, m->g->alexeyab ? .03 : .5)))) found[count++] = i;
+        if (!s->flat && !s->head && !s->unnumbered && (same || (strided && !m->g->tame && chance(m, m->g->alexeyab ? .03 : .5)))) found[count++] = i;
     }
     if (!count) return;
     int refs[3] = {found[below(m, count)]}, n = 1;
     bool same = layer_at(m, refs[0])->w == in.w && layer_at(m, refs[0])->h == in.h;
-    if (m->g->alexeyab && same)
+    if (m->g->alexeyab && same && !m->g->tame)
         for (; n < 3 && chance(m, .3); n++)
             if ((refs[n] = find_map(m, in.w, in.h, 0)) < 0) break;
     struct graph_section *s = add(m, "shortcut");
     set_refs(m, s, m->g->alexeyab && n > 1 && chance(m, .2) ? "layers" : "from", refs, n);
     if (chance(m, .8)) set(s, "activation", "%s", chance(m, .6) ? "linear" : activation(m));
-    if (m->g->alexeyab && same && chance(m, .3)) {
+    if (m->g->alexeyab && same && !m->g->tame && chance(m, .3)) {
         static const char *const types[] = {"per_feature", "per_layer", "per_channel", "per_channel"}, *const rules[] = {"none", "relu", "avg_relu", "softmax"};
         set(s, "weights_type", "%s", types[below(m, 4)]);
         if (chance(m, .7)) set(s, "weights_normalization", "%s", rules[below(m, 4)]);
     }
-    if (!m->g->alexeyab && chance(m, .1)) {
+    if (!m->g->alexeyab && !m->g->tame && chance(m, .1)) {
         set(s, "alpha", ".5");
         set(s, "beta", "1.5");
     }
@@ -403,7 +406,7 @@ static void route(struct maker *m)
     int i = below(m, layers(m)), refs[GRAPH_REFS], n = 0, sum = 0, groups = m->g->alexeyab && chance(m, .45) ? between(m, 2, 4) : 1;
     const struct graph_section *first = layer_at(m, i);
     if (first->flat || first->head || first->unnumbered) return;
-    for (int tries = between(m, 1, 4); tries > 0; tries--) {
+    for (int tries = m->g->tame && groups > 1 ? 1 : between(m, 1, 4); tries > 0; tries--) {
         int k = n && chance(m, .15) ? refs[0] : n ? find_map(m, first->w, first->h, 0) : i;
         if (k < 0 || layer_at(m, k)->c % groups || sum + layer_at(m, k)->c / groups > MOST_CHANNELS) continue;
         refs[n++] = k;
@@ -458,7 +461,7 @@ static void squeeze_and_excite(struct maker *m)
     convolve(m, (struct convolution){from.c, 1, 1, 1, chance(m, .7) ? "logistic" : activation(m)});
     struct graph_section *s = add(m, "scale_channels");
     set_ref(m, s, "from", at);
-    if (chance(m, .3)) set(s, "activation", "%s", activation(m));
+    if (!m->g->tame && chance(m, .3)) set(s, "activation", "%s", activation(m));
     s->w = from.w;
     s->h = from.h;
 }
@@ -485,7 +488,7 @@ static void sam(struct maker *m)
     if (last(m)->w != from.w || last(m)->h != from.h) return;
     struct graph_section *s = add(m, "sam");
     set_ref(m, s, "from", at);
-    if (chance(m, .3)) set(s, "activation", "%s", activation(m));
+    if (!m->g->tame && chance(m, .3)) set(s, "activation", "%s", activation(m));
 }
 
 /* A learnt vector, as factor of a map or as start of a branch. */
@@ -580,16 +583,17 @@ static void head_of_boxes(struct maker *m, const char *kind, int per_anchor)
     int classes = between(m, 1, 3), anchors = between(m, 1, 2);
     convolve(m, (struct convolution){(classes + per_anchor) * anchors, 1, 1, 1, "linear"});
     struct graph_section *s = add(m, kind);
-    bool region = !strcmp(kind, "region"), masked = !region && chance(m, .6);
+    bool region = !strcmp(kind, "region"), masked = !region && (m->g->tame || chance(m, .6));
     if (masked) set(s, "mask", anchors == 2 ? "0,2" : "1");
     set(s, "anchors", "%s", masked ? "1,2, 3,4, 5,6" : anchors == 2 ? "1.5,2,3,4" : "1,2");
     set(s, "classes", "%d", classes);
     set(s, "num", "%d", masked ? 3 : anchors);
     if (region && chance(m, .5)) set(s, "coords", "4");
+    if (region && m->g->tame) set(s, "softmax", "1");
     s->head = true;
     if (strcmp(kind, "yolo") || !m->g->alexeyab) return;
     int c = find_map(m, s->w, s->h, 0);
-    if (c >= 0 && layer_at(m, c)->c % anchors == 0 && !layer_at(m, c)->head && chance(m, .3)) set_ref(m, s, "embedding_layer", c);
+    if (c >= 0 && layer_at(m, c)->c % anchors == 0 && !layer_at(m, c)->head && !m->g->tame && chance(m, .3)) set_ref(m, s, "embedding_layer", c);
 }
 
 static void classifier(struct maker *m)
@@ -598,7 +602,7 @@ static void classifier(struct maker *m)
     if (chance(m, .5)) connected(m);
     convolve(m, (struct convolution){5, 1, 1, 1, "linear"});
     if (chance(m, .2)) return;
-    if (!m->g->alexeyab && chance(m, .3)) add(m, "logistic");
+    if (!m->g->alexeyab && !m->g->tame && chance(m, .3)) add(m, "logistic");
     struct graph_section *s = add(m, "softmax");
     s->c *= s->w * s->h;
     s->w = s->h = 1;
@@ -634,7 +638,7 @@ static void instance_head(struct maker *m)
 
 static void head(struct maker *m)
 {
-    int dice = below(m, 8);
+    int dice = below(m, m->g->tame && chance(m, .9) ? 4 : 8);
     if (dice < 3) head_of_boxes(m, "yolo", 5);
     else if (dice == 3) head_of_boxes(m, "region", 5);
     else if (dice == 4 && m->g->alexeyab) head_of_boxes(m, "Gaussian_yolo", 9);
@@ -656,18 +660,26 @@ static void heads(struct maker *m)
 
 /* ---- the whole ---- */
 
-static const struct step { void (*make)(struct maker *); int ours, theirs; } steps[] = {       /* weights for pjreddie's and AlexeyAB's graphs */
-    {convolution, 6, 6}, {depthwise, 2, 2}, {grouped, 3, 3}, {grouped_chain, 1, 1}, {shortcut, 4, 4}, {route, 4, 5}, {pool, 2, 3}, {upsample, 2, 2}, {reorg, 1, 1},
-    {simple, 2, 2}, {normalize, 1, 1}, {deconvolution, 1, 0}, {local, 1, 1}, {connected, 1, 1}, {flat_route, 1, 1}, {recurrent, 1, 1}, {pool_depth, 0, 1},
-    {reorg3d, 0, 1}, {squeeze_and_excite, 0, 2}, {scale_by_map, 0, 1}, {sam, 0, 2}, {implicit, 0, 1}, {shared, 0, 2}};
+/* weights for pjreddie's, AlexeyAB's and tame graphs */
+static const struct step { void (*make)(struct maker *); int ours, theirs, tame; } steps[] = {
+    {convolution, 12, 12, 36}, {depthwise, 4, 4, 12}, {grouped, 6, 6, 18}, {grouped_chain, 2, 2, 6}, {shortcut, 8, 8, 24}, {route, 8, 10, 30}, {pool, 4, 6, 12},
+    {upsample, 4, 4, 12}, {reorg, 2, 2, 6}, {simple, 4, 4, 1}, {normalize, 2, 2, 0}, {deconvolution, 2, 0, 0}, {local, 2, 2, 1}, {connected, 2, 2, 1},
+    {flat_route, 2, 2, 0}, {recurrent, 2, 2, 1}, {pool_depth, 0, 2, 0}, {reorg3d, 0, 2, 1}, {squeeze_and_excite, 0, 4, 12}, {scale_by_map, 0, 2, 0}, {sam, 0, 4, 12},
+    {implicit, 0, 2, 1}, {shared, 0, 4, 0}};
+
+static int weight_of(const struct maker *m, const struct step *s)
+{
+    int weight = m->g->alexeyab ? s->theirs : s->ours;
+    return m->g->tame && weight ? s->tame : weight;
+}
 
 static void random_step(struct maker *m)
 {
     int sum = 0, n = (int)(sizeof steps / sizeof *steps);
-    for (int i = 0; i < n; i++) sum += m->g->alexeyab ? steps[i].theirs : steps[i].ours;
+    for (int i = 0; i < n; i++) sum += weight_of(m, &steps[i]);
     int dice = below(m, sum);
     for (int i = 0; i < n; i++)
-        if ((dice -= m->g->alexeyab ? steps[i].theirs : steps[i].ours) < 0) {
+        if ((dice -= weight_of(m, &steps[i])) < 0) {
             steps[i].make(m);
             return;
         }
@@ -687,7 +699,7 @@ static void start(struct maker *m)
     set(s, "height", "%d", s->h);
     set(s, "channels", "%d", s->c);
     set(s, "learning_rate", "0.1");
-    if (chance(m, .05)) {
+    if (!m->g->tame && chance(m, .05)) {
         struct graph_section in = *s;
         s = add(m, "crop");
         s->w = in.w - 2;
@@ -699,11 +711,12 @@ static void start(struct maker *m)
     convolve(m, (struct convolution){random_filters(m), 3, 1, 1, m->g->alexeyab ? (chance(m, .5) ? "mish" : "swish") : NULL});
 }
 
-struct graph *graph_make(uint64_t seed)
+struct graph *graph_make(uint64_t seed, bool tame)
 {
     struct graph *g = ref_alloc(1, sizeof *g);
     struct maker m = {.g = g, .r = prune_random_make(seed, 20, 0)};
     g->seed = seed;
+    g->tame = tame;
     g->alexeyab = chance(&m, .5);
     start(&m);
     for (int n = between(&m, 4, 20); n > 0 && g->count < GRAPH_SECTIONS - ROOM_FOR_ENDS; n--)

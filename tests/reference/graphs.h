@@ -19,10 +19,11 @@ struct graph_section {
 struct graph {
     uint64_t seed;
     bool alexeyab;
+    bool tame;                         /* mostly what OpenCV reads, too */
     struct graph_section sections[GRAPH_SECTIONS]; int count;    /* the first is [net]; layer i is sections[i + 1] */
 };
 
-struct graph *graph_make(uint64_t seed);                        /* freed with free */
+struct graph *graph_make(uint64_t seed, bool tame);             /* freed with free */
 /* The text, malloc'd: LF or CRLF, order of keys, comments, blanks and aliases as the seed says; plain: none of that. */
 char *graph_text(const struct graph *g, bool plain);
 /* Takes out layer i: what read it reads the layer before. false: layer 0, or something reads it that could not. */

@@ -10,10 +10,12 @@ import tempfile
 import numpy as np
 
 try:
-    import cv2
+    import cv2  # noqa: F401  (only to skip where it is missing)
 except ImportError:
     print("skip: python3-opencv is not installed")
     sys.exit(77)
+
+import opencv_reader
 
 PROGRAM = os.path.join(os.environ.get("PRUNE_BUILD", "build"), "tests", "reference", "interpret")
 TOLERANCE = 1e-4
@@ -74,26 +76,6 @@ def interpret(*arguments):
     return done.stdout
 
 
-def opencv_layers(net, ends):
-    """OpenCV's names of the layers whose outputs Darknet's layers `ends` have: what comes before the first one of the next section."""
-    names, found = list(net.getLayerNames()), []
-    for i in ends:
-        after = [k for k, n in enumerate(names) if re.fullmatch(r"(permute|softmax|yolo|region|identity|reorg)_%d" % (i + 1), n)]
-        found.append(names[after[0] - 1] if after else names[-1])
-    return found
-
-
-def read_opencv(cfg, weights, x, ends):
-    """Outputs in the order of ends, flat; or the words of a refusal."""
-    try:
-        net = cv2.dnn.readNetFromDarknet(cfg, weights)
-        net.setPreferableBackend(cv2.dnn.DNN_BACKEND_OPENCV)
-        net.setInput(x)
-        return [np.asarray(o).reshape(-1) for o in net.forward(opencv_layers(net, ends))]
-    except cv2.error as e:
-        return " ".join(str(e).split())
-
-
 def check(name, folder):
     """Whether OpenCV read the case; fails by assertion."""
     cfg, weights, image, out = (os.path.join(folder, f) for f in ("net.cfg", "net.weights", "in.bin", "out.bin"))
@@ -114,9 +96,9 @@ def check(name, folder):
         ours = np.split(np.fromfile(out, np.float32), np.cumsum([c * h * w for _, c, h, w in ends])[:-1])
         with open(cfg, "w", encoding="utf-8") as f:
             f.write(CASES[name])
-    theirs = read_opencv(cfg, weights, x, [e[0] for e in ends])
-    if isinstance(theirs, str):
-        assert name in REFUSED and REFUSED[name] in theirs, "OpenCV refuses: " + theirs
+    theirs, why = opencv_reader.outputs(cfg, weights, x, [e[0] for e in ends])
+    if why:
+        assert name in REFUSED and REFUSED[name] in why, "OpenCV refuses: " + why
         return False
     for (layer, *_), a, b in zip(ends, ours, theirs):
         assert a.size == b.size and np.isfinite(b).all() and np.abs(b).max() > 0, "layer %d: sizes %d and %d, or not finite, or zero" % (layer, a.size, b.size)
