@@ -7,6 +7,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <pthread.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,7 +18,7 @@
 #include <unistd.h>
 #include <xxhash.h>
 
-enum { BUFFER_BYTES = 1 << 16, TEMP_TRIES = 100, WRITE_BACK_BYTES = 8 << 20 };
+enum { BLOCK_BYTES = 1 << 18, TEMP_TRIES = 100, WRITE_BACK_BYTES = 8 << 20 };
 
 static enum prune_code open_regular(const char *path, int *out_fd, size_t *out_size, struct prune_status *st)
 {
@@ -104,14 +106,23 @@ void prune_map_close(struct prune_map *map)
     map->size = 0;
 }
 
+/* Two blocks: while one is filled, a thread gives the other to the kernel, which takes as long as making it. A file of one block needs no thread. */
 struct prune_writer {
     char *path;      /* as the user wrote it, for messages */
     char *target;    /* symbolic links resolved */
     char *temp;
     int fd;
     size_t written, started;   /* bytes given to the kernel; bytes of them whose way to the disk has begun */
+    char *blocks[2];
+    int filling;               /* the block that is filled, to `used` */
     size_t used;
-    char buffer[BUFFER_BYTES];
+    bool threaded;
+    pthread_t thread;
+    pthread_mutex_t lock;      /* from here on shared with the thread, under the lock */
+    pthread_cond_t changed;
+    size_t full;               /* bytes of the other block that wait or are being written; 0: it is free */
+    bool ended;
+    int why;                   /* errno of a write that failed */
 };
 
 static void writer_free(struct prune_writer *w)
@@ -119,6 +130,8 @@ static void writer_free(struct prune_writer *w)
     free(w->path);
     free(w->target);
     free(w->temp);
+    free(w->blocks[0]);
+    free(w->blocks[1]);
     free(w);
 }
 
@@ -155,15 +168,14 @@ enum prune_code prune_writer_open(struct prune_writer **out, const char *path, s
     if (exists && !S_ISREG(info.st_mode)) return prune_fail(st, "cannot write '%s': %s, not a file", path, S_ISDIR(info.st_mode) ? "it is a folder" : "it is a special file");
     size_t folder = folder_length(path);
     if (!path[folder]) return prune_fail(st, "cannot write '%s': no file name", path);
-    struct prune_writer *w = malloc(sizeof *w);
+    struct prune_writer *w = calloc(1, sizeof *w);
     if (!w) return prune_fail_memory(st, sizeof *w, path);
     w->fd = -1;
-    w->used = w->written = w->started = 0;
-    w->temp = NULL;
+    w->blocks[0] = malloc(BLOCK_BYTES);
     w->path = strdup(path);
     w->target = exists ? realpath(path, NULL) : strdup(path);
     enum prune_code code = PRUNE_OK;
-    if (!w->path || !w->target) code = prune_fail_memory(st, strlen(path), "a file name");
+    if (!w->path || !w->target || !w->blocks[0]) code = prune_fail_memory(st, BLOCK_BYTES, path);
     if (!code) code = open_temp(w, exists ? &info : NULL, st);
     if (code) {
         prune_writer_abort(w);
@@ -181,37 +193,132 @@ static void start_write_back(struct prune_writer *w)
     w->started = w->written;
 }
 
-static enum prune_code write_all(struct prune_writer *w, const char *bytes, size_t size, struct prune_status *st)
+/* 0 or errno. */
+static int write_all(struct prune_writer *w, const char *bytes, size_t size)
 {
     while (size) {
-        ssize_t n = write(w->fd, bytes, size < (1u << 30) ? size : 1u << 30);
+        ssize_t n = write(w->fd, bytes, size);
         if (n < 0 && errno == EINTR) continue;
-        if (n < 0) return prune_fail(st, "cannot write '%s': %s", w->path, strerror(errno));
+        if (n < 0) return errno;
         bytes += n;
         size -= (size_t)n;
         w->written += (size_t)n;
         start_write_back(w);
     }
-    return PRUNE_OK;
+    return 0;
+}
+
+static void *write_behind(void *writer)
+{
+    struct prune_writer *w = writer;
+    pthread_mutex_lock(&w->lock);
+    for (;;) {
+        while (!w->full && !w->ended) pthread_cond_wait(&w->changed, &w->lock);
+        if (!w->full) break;
+        const char *block = w->blocks[!w->filling];
+        size_t size = w->full;
+        pthread_mutex_unlock(&w->lock);
+        int why = write_all(w, block, size);
+        pthread_mutex_lock(&w->lock);
+        if (why) w->why = why;
+        w->full = 0;
+        pthread_cond_signal(&w->changed);
+    }
+    pthread_mutex_unlock(&w->lock);
+    return NULL;
+}
+
+/* Without memory or a thread the blocks are written one by one, as well. Signals are the main thread's. */
+static void start_thread(struct prune_writer *w)
+{
+    sigset_t all, old;
+    if (!w->blocks[1]) w->blocks[1] = malloc(BLOCK_BYTES);
+    if (!w->blocks[1]) return;
+    pthread_mutex_init(&w->lock, NULL);
+    pthread_cond_init(&w->changed, NULL);
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &old);
+    w->threaded = pthread_create(&w->thread, NULL, write_behind, w) == 0;
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    if (w->threaded) return;
+    pthread_mutex_destroy(&w->lock);
+    pthread_cond_destroy(&w->changed);
+}
+
+static void end_thread(struct prune_writer *w)
+{
+    if (!w->threaded) return;
+    pthread_mutex_lock(&w->lock);
+    w->ended = true;
+    pthread_cond_signal(&w->changed);
+    pthread_mutex_unlock(&w->lock);
+    pthread_join(w->thread, NULL);
+    pthread_mutex_destroy(&w->lock);
+    pthread_cond_destroy(&w->changed);
+    w->threaded = false;
+}
+
+static enum prune_code write_failed(const struct prune_writer *w, int why, struct prune_status *st)
+{
+    return why ? prune_fail(st, "cannot write '%s': %s", w->path, strerror(why)) : PRUNE_OK;
+}
+
+/* The block at hand is full: it becomes the thread's, and the other one is filled. */
+static enum prune_code hand_over(struct prune_writer *w, struct prune_status *st)
+{
+    int why = 0;
+    size_t size = w->used;
+    if (!w->threaded) start_thread(w);
+    w->used = 0;
+    if (!w->threaded) return write_failed(w, write_all(w, w->blocks[w->filling], size), st);
+    pthread_mutex_lock(&w->lock);
+    while (w->full) pthread_cond_wait(&w->changed, &w->lock);
+    why = w->why;
+    if (!why) {
+        w->filling = !w->filling;
+        w->full = size;
+        pthread_cond_signal(&w->changed);
+    }
+    pthread_mutex_unlock(&w->lock);
+    return write_failed(w, why, st);
 }
 
 static enum prune_code flush(struct prune_writer *w, struct prune_status *st)
 {
-    size_t used = w->used;
+    end_thread(w);
+    int why = w->why ? w->why : write_all(w, w->blocks[w->filling], w->used);
     w->used = 0;
-    return write_all(w, w->buffer, used, st);
+    return write_failed(w, why, st);
+}
+
+enum prune_code prune_writer_room(struct prune_writer *w, void **room, size_t *size, struct prune_status *st)
+{
+    enum prune_code code = w->used == BLOCK_BYTES ? hand_over(w, st) : PRUNE_OK;
+    if (code) return code;
+    *room = w->blocks[w->filling] + w->used;
+    *size = BLOCK_BYTES - w->used;
+    return PRUNE_OK;
+}
+
+void prune_writer_filled(struct prune_writer *w, size_t size)
+{
+    w->used += size;
 }
 
 enum prune_code prune_writer_put(struct prune_writer *w, const void *bytes, size_t size, struct prune_status *st)
 {
-    if (!size) return PRUNE_OK;
-    if (size > BUFFER_BYTES - w->used) {
-        enum prune_code code = flush(w, st);
+    const char *from = bytes;
+    while (size) {
+        void *room;
+        size_t n;
+        enum prune_code code = prune_writer_room(w, &room, &n, st);
         if (code) return code;
+        if (size < n) n = size;
+        memcpy(room, from, n);
+        prune_writer_filled(w, n);
+        from += n;
+        size -= n;
     }
-    if (size >= BUFFER_BYTES) return write_all(w, bytes, size, st);
-    memcpy(w->buffer + w->used, bytes, size);
-    w->used += size;
     return PRUNE_OK;
 }
 
@@ -251,6 +358,7 @@ enum prune_code prune_writer_commit(struct prune_writer *w, struct prune_status 
 void prune_writer_abort(struct prune_writer *w)
 {
     if (!w) return;
+    end_thread(w);
     if (w->fd >= 0) close(w->fd);
     if (w->temp) unlink(w->temp);
     writer_free(w);

@@ -26,6 +26,9 @@ void prune_map_close(struct prune_map *map);
 struct prune_writer;
 enum prune_code prune_writer_open(struct prune_writer **out, const char *path, struct prune_status *st);
 enum prune_code prune_writer_put(struct prune_writer *w, const void *bytes, size_t size, struct prune_status *st);
+/* Room for the next bytes in the writer's own buffer: *size >= 1 bytes at *room, until the next call; then _filled says how many are there now. */
+enum prune_code prune_writer_room(struct prune_writer *w, void **room, size_t *size, struct prune_status *st);
+void prune_writer_filled(struct prune_writer *w, size_t size);
 enum prune_code prune_writer_commit(struct prune_writer *w, struct prune_status *st);
 void prune_writer_abort(struct prune_writer *w);
 enum prune_code prune_write_file(const char *path, const void *bytes, size_t size, struct prune_status *st);

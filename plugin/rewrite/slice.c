@@ -4,29 +4,34 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { BUFFER_FLOATS = 1 << 16, RELEASE_BYTES = 4 << 20 };
+enum { RELEASE_BYTES = 4 << 20 };
 
-static enum prune_code flush(struct prune_stream *s)
+/* What is filled becomes the writer's, which gives new room. */
+static enum prune_code next_room(struct prune_stream *s)
 {
-    size_t n = s->used;
-    s->used = 0;
-    return n ? prune_writer_put(s->out, s->buffer, n * sizeof(float), s->st) : PRUNE_OK;
+    void *room;
+    size_t bytes;
+    prune_writer_filled(s->out, s->used * sizeof(float));
+    s->used = s->room = 0;
+    enum prune_code rc = prune_writer_room(s->out, &room, &bytes, s->st);
+    if (rc) return rc;
+    s->buffer = room;                    /* headers and blocks are whole numbers of floats */
+    s->room = bytes / sizeof(float);
+    return PRUNE_OK;
 }
 
 /* from NULL: zeros. */
 static enum prune_code put(struct prune_stream *s, const float *from, size_t count)
 {
     while (count) {
-        size_t room = BUFFER_FLOATS - s->used, n = count < room ? count : room;
+        enum prune_code rc = s->used == s->room ? next_room(s) : PRUNE_OK;
+        if (rc) return rc;
+        size_t n = count < s->room - s->used ? count : s->room - s->used;
         if (from) memcpy(s->buffer + s->used, from, n * sizeof *from);
         else memset(s->buffer + s->used, 0, n * sizeof *s->buffer);
         s->used += n;
         count -= n;
         if (from) from += n;
-        if (s->used == BUFFER_FLOATS) {
-            enum prune_code rc = flush(s);
-            if (rc) return rc;
-        }
     }
     return PRUNE_OK;
 }
@@ -63,7 +68,7 @@ static enum prune_code put_row(struct prune_stream *s, const float *row, const s
     for (size_t r = 0; r < count; r++) {
         size_t n = runs[r].count;
         const float *from = runs[r].from == ZEROS ? NULL : row + runs[r].from;
-        if (from && n <= SHORT && n <= BUFFER_FLOATS - s->used) {
+        if (from && n <= SHORT && n <= s->room - s->used) {
             float *to = s->buffer + s->used;
             for (size_t i = 0; i < n; i++) to[i] = from[i];
             s->used += n;
@@ -105,9 +110,10 @@ enum prune_code prune_stream_slice(struct prune_stream *s, const float *data, co
 
 enum prune_code prune_stream_copy(struct prune_stream *s, const float *data, size_t count)
 {
+    enum { PIECE = 1 << 16 };            /* pages are given back in between */
     enum prune_code rc = PRUNE_OK;
     for (size_t i = 0, n; !rc && i < count; i += n) {
-        n = count - i < BUFFER_FLOATS ? count - i : BUFFER_FLOATS;
+        n = count - i < PIECE ? count - i : PIECE;
         rc = put(s, data + i, n);
         release_behind(s, data + i);
     }
@@ -116,18 +122,16 @@ enum prune_code prune_stream_copy(struct prune_stream *s, const float *data, siz
 
 enum prune_code prune_stream_open(struct prune_stream *s, const struct prune_weights *in, const char *path, struct prune_status *st)
 {
-    *s = (struct prune_stream){ .in = in, .st = st, .buffer = malloc(BUFFER_FLOATS * sizeof(float)) };
-    if (!s->buffer) return prune_fail_memory(st, BUFFER_FLOATS * sizeof(float), "copy buffer");
+    *s = (struct prune_stream){ .in = in, .st = st };
     enum prune_code rc = prune_writer_open(&s->out, path, st);
     return rc ? rc : prune_weights_put_header(s->out, &in->header, st);
 }
 
 enum prune_code prune_stream_close(struct prune_stream *s, enum prune_code rc)
 {
-    if (!rc) rc = flush(s);
+    if (!rc) prune_writer_filled(s->out, s->used * sizeof(float));
     if (rc) prune_writer_abort(s->out);
     else rc = prune_writer_commit(s->out, s->st);
     prune_map_release_pages(&s->in->map, 0, s->in->map.size);
-    free(s->buffer);
     return rc;
 }

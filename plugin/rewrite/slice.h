@@ -10,7 +10,7 @@ struct prune_stream {
     const struct prune_weights *in;
     struct prune_writer *out;
     struct prune_status *st;
-    float *buffer; size_t used;
+    float *buffer; size_t used, room;    /* room of the writer, in floats, and how many are filled */
     size_t released;                     /* bytes of the map given back so far */
 };
 
@@ -26,7 +26,7 @@ enum prune_code prune_stream_open(struct prune_stream *s, const struct prune_wei
 enum prune_code prune_stream_slice(struct prune_stream *s, const float *data, const struct prune_axes *axes);
 /* `count` values as they are. */
 enum prune_code prune_stream_copy(struct prune_stream *s, const float *data, size_t count);
-/* Commits the file, or on rc != PRUNE_OK drops it; frees the buffer; returns the final code. */
+/* Commits the file, or on rc != PRUNE_OK drops it; returns the final code. */
 enum prune_code prune_stream_close(struct prune_stream *s, enum prune_code rc);
 
 #endif
