@@ -127,7 +127,7 @@ static void joins(void **state)
     static const struct row rows[] = {
         {"[route]\nlayers=-1\ngroups=2\ngroup_id=1\n", 8, 8, 4, 0, 0, "", true},
         {"[conv]\nfilters=12\n[route]\nlayers=0,1,0\ngroups=4\ngroup_id=3\n", 8, 8, 7, 0, 0, "b12 w12x8x1x1", true},
-        {"[route]\nlayers=-1\ngroups=1\ngroup_id=0\n", 8, 8, 8, 0, 0, "", false},
+        {"[route]\nlayers=-1\ngroups=1\ngroup_id=0\n", 8, 8, 8, 0, 0, "", true},
         {"[conv]\nfilters=4\n[conv]\nfilters=6\n[shortcut]\nfrom=-2,0\n", 8, 8, 6, 0, 0, "b4 w4x8x1x1 b6 w6x4x1x1", true},
         {"[empty]\n[shortcut]\nlayers=0\n", 8, 8, 8, 0, 0, "", true},
         {"[empty]\n[shortcut]\nfrom=0\nweights_type=none\nactivation=swish\n", 8, 8, 8, 0, 0, "", true},
