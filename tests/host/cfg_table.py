@@ -71,6 +71,11 @@ def protections(facts):
     return ", ".join("%d %s" % (n, reason) for reason, n in counts.most_common()) or "none"
 
 
+def parameters(before, after=None):
+    unit, name, digits = (1e6, "M", 2) if before >= 1e6 else (1e3, "k", 1)
+    return " -> ".join("%.*f" % (digits, n / unit) for n in (before, after) if n is not None) + " " + name
+
+
 def write_zeros(path, facts):
     """A weights file of the cfg's size whose values are all 0; takes no room on the disk."""
     with open(path, "wb") as f:
@@ -122,15 +127,15 @@ def check(cfg, folder):
         return dict(row, protected="refused: " + refused, failed=True)
     facts = equality.inspect(cfg)
     row.update(layers="%d" % len(facts["layers"]), protected=protections(facts), units="%d of %d" % (facts["removable_units"], len(facts["units"])),
-               parameters="%.2f M" % (facts["parameters"] / 1e6), bflops="%.3g" % facts["bflops"])
+               parameters=parameters(facts["parameters"]), bflops="%.3g" % facts["bflops"])
     zeros, full = os.path.join(folder, "zeros.weights"), os.path.join(folder, "full")
     write_zeros(zeros, facts)
     message = "every channel stays" if not facts["removable_units"] else apply_half(cfg, zeros, full)
     os.remove(zeros)
     if message:
-        return dict(row, worst="cannot be pruned: " + message, failed=message != "every channel stays")
+        return dict(row, worst="cannot be pruned: " + message, failed=message != "every channel stays", **{k: "nothing removed" for k, _ in COLUMNS[-7:]})
     after = equality.inspect(equality.pair_paths(full, cfg)[0])
-    row["parameters"] = "%.2f -> %.2f M" % (facts["parameters"] / 1e6, after["parameters"] / 1e6)
+    row["parameters"] = parameters(facts["parameters"], after["parameters"])
     row["bflops"] = "%.3g -> %.3g" % (facts["bflops"], after["bflops"])
     mask = os.path.join(folder, "mask.json")
     shutil.copy(equality.pair_paths(full, cfg)[3], mask)
