@@ -29,7 +29,8 @@ TOLERANCE = 1e-4
 ROOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..")
 PACKAGE = "/usr/share/darknet/cfg"
 FAST = ["darknet", "tiny", "resnet18", "yolov3-tiny", "yolov1-tiny", "writing", "rnn"]
-SIZES = (64, 96, 128, 224)
+SMALL, SIZES = 128, (64, 96, 128, 224)
+RECURRENT = ("rnn", "lstm", "gru", "crnn", "conv_lstm")
 SCRATCH = "/dev/shm" if os.path.isdir("/dev/shm") else None
 
 
@@ -50,7 +51,7 @@ def shrink_input(cfg, folder):
     width = int(dict(executors.sections_of(cfg)[0][1]).get("width", 0))
     for size in SIZES:
         small = text
-        if width > size:
+        if width > max(size, SMALL):
             small = set_option(set_option(small, "[net]", "width", size), "[net]", "height", size)
             small = set_option(set_option(small, "[crop]", "crop_width", size - 8), "[crop]", "crop_height", size - 8)
         with open(path, "w", encoding="latin-1", newline="") as f:
@@ -68,6 +69,9 @@ def protections(facts):
         if unit["protected"]:
             reason = re.sub(r" \(layer \d+\)| at layer \d+|^layer \d+ ", lambda m: "its layer " if m.group().startswith("layer") else "", unit["protected"])
             counts[re.sub(r"layers? [\d, ]+(?=cannot)", "", reason)] += len(unit["members"])
+    for layer in facts["layers"]:
+        if layer["kind"] in RECURRENT:
+            counts["made by a recurrent layer"] += layer["output"][2]
     return ", ".join("%d %s" % (n, reason) for reason, n in counts.most_common()) or "none"
 
 
