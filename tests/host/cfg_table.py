@@ -29,7 +29,8 @@ TOLERANCE = 1e-4
 ROOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..")
 PACKAGE = "/usr/share/darknet/cfg"
 FAST = ["darknet", "tiny", "resnet18", "yolov3-tiny", "yolov1-tiny", "writing", "rnn"]
-SIZES = (64, 96, 128, 224)
+SMALL, SIZES = 128, (64, 96, 128, 224)
+RECURRENT = ("rnn", "lstm", "gru", "crnn", "conv_lstm")
 SCRATCH = "/dev/shm" if os.path.isdir("/dev/shm") else None
 
 
@@ -50,7 +51,7 @@ def shrink_input(cfg, folder):
     width = int(dict(executors.sections_of(cfg)[0][1]).get("width", 0))
     for size in SIZES:
         small = text
-        if width > size:
+        if width > max(size, SMALL):
             small = set_option(set_option(small, "[net]", "width", size), "[net]", "height", size)
             small = set_option(set_option(small, "[crop]", "crop_width", size - 8), "[crop]", "crop_height", size - 8)
         with open(path, "w", encoding="latin-1", newline="") as f:
@@ -68,7 +69,15 @@ def protections(facts):
         if unit["protected"]:
             reason = re.sub(r" \(layer \d+\)| at layer \d+|^layer \d+ ", lambda m: "its layer " if m.group().startswith("layer") else "", unit["protected"])
             counts[re.sub(r"layers? [\d, ]+(?=cannot)", "", reason)] += len(unit["members"])
+    for layer in facts["layers"]:
+        if layer["kind"] in RECURRENT:
+            counts["made by a recurrent layer"] += layer["output"][2]
     return ", ".join("%d %s" % (n, reason) for reason, n in counts.most_common()) or "none"
+
+
+def parameters(before, after=None):
+    unit, name, digits = (1e6, "M", 2) if before >= 1e6 else (1e3, "k", 1)
+    return " -> ".join("%.*f" % (digits, n / unit) for n in (before, after) if n is not None) + " " + name
 
 
 def write_zeros(path, facts):
@@ -122,15 +131,15 @@ def check(cfg, folder):
         return dict(row, protected="refused: " + refused, failed=True)
     facts = equality.inspect(cfg)
     row.update(layers="%d" % len(facts["layers"]), protected=protections(facts), units="%d of %d" % (facts["removable_units"], len(facts["units"])),
-               parameters="%.2f M" % (facts["parameters"] / 1e6), bflops="%.3g" % facts["bflops"])
+               parameters=parameters(facts["parameters"]), bflops="%.3g" % facts["bflops"])
     zeros, full = os.path.join(folder, "zeros.weights"), os.path.join(folder, "full")
     write_zeros(zeros, facts)
     message = "every channel stays" if not facts["removable_units"] else apply_half(cfg, zeros, full)
     os.remove(zeros)
     if message:
-        return dict(row, worst="cannot be pruned: " + message, failed=message != "every channel stays")
+        return dict(row, worst="cannot be pruned: " + message, failed=message != "every channel stays", **{k: "nothing removed" for k, _ in COLUMNS[-7:]})
     after = equality.inspect(equality.pair_paths(full, cfg)[0])
-    row["parameters"] = "%.2f -> %.2f M" % (facts["parameters"] / 1e6, after["parameters"] / 1e6)
+    row["parameters"] = parameters(facts["parameters"], after["parameters"])
     row["bflops"] = "%.3g -> %.3g" % (facts["bflops"], after["bflops"])
     mask = os.path.join(folder, "mask.json")
     shutil.copy(equality.pair_paths(full, cfg)[3], mask)

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """Every cfg of cfg/styles/, proved: random calibrated weights, the network cut in many ways, and for each cut
-  original cfg + masked weights = pruned pair, at the inputs of the heads: in the reference interpreter (double: 1e-9), and in OpenCV and our executable
-  where they read the cfg (1e-4); only values of filters=, output=, groups= and group_id= differ between the two cfgs; the option that was asked for holds
+  original cfg + masked weights = pruned pair, at the inputs of the heads: in the reference interpreter (double: 1e-9), in our executable (1e-4) and in
+  OpenCV (1e-3) where they read the cfg; only values of filters=, output=, groups= and group_id= differ between the two cfgs; the option that was asked for holds
   (kept counts are multiples, minima are kept); a target out of reach names the smallest, which is in reach.
 One cut asks nothing of our selection: a mask of every second channel, made here from `inspect -json` alone (ties, balances, protections).
-By default each cfg gets the first cut, two more in turn, and the mask that keeps everything; STYLES=all: every cut. STYLES=name,...: these cfgs, every cut.
+By default each cfg gets the first cut, three more in turn, and the mask that keeps everything; STYLES=all: every cut. STYLES=name,...: these cfgs, every cut.
 environment: PRUNE_BIN, PRUNE_BUILD, STYLES"""
 import collections
 import glob
@@ -26,7 +26,8 @@ import cfg_table
 import equality
 import executors
 
-EXACT, CLOSE = 1e-9, 1e-4
+# float32 through a hundred random layers ends 2.5e-4 apart in OpenCV (logistic heads of yolov4-csp-like); a wrong channel is 0.1 and more
+LIMITS = {"interpreter": 1e-9, "host": 1e-4, "opencv": 1e-3}
 FOLDER = os.path.join(cfg_table.ROOT, "cfg", "styles")
 MAY_CHANGE = re.compile(r"^(\s*(filters|output|groups|group_id)\s*=\s*)(\d+)(\s*)$")
 COUNTED = {"convolutional": "filters", "deconvolutional": "filters", "local": "filters", "implicit": "filters", "connected": "output"}
@@ -77,7 +78,6 @@ def check_text(style):
 def check_equal(style, in_opencv):
     pair = (style.cfg, style.masked, style.small_cfg, style.small)
     found = {"interpreter": executors.in_interpreter(*pair)}
-    assert found["interpreter"] <= EXACT, "interpreter: masked and pruned differ by %.1e" % found["interpreter"]
     if not style.host:
         found["host"] = executors.in_host(*pair)
     if in_opencv and not style.opencv:
@@ -88,7 +88,7 @@ def check_equal(style, in_opencv):
         if isinstance(value, str):
             setattr(style, name, value)
         else:
-            assert value <= CLOSE, "%s: masked and pruned differ by %.1e" % (name, value)
+            assert value <= LIMITS[name], "%s: masked and pruned differ by %.1e" % (name, value)
             style.worst[name] = max(style.worst[name], value)
 
 
@@ -204,7 +204,7 @@ def cases_of(number, everything):
     cuts = [(c.name, lambda s, o, c=c: check_cut(s, c, o)) for c in CUTS] + OTHERS
     if everything:
         return cuts
-    return [cuts[0], cuts[-1]] + [cuts[1 + (2 * number + k) % (len(cuts) - 2)] for k in range(2)]
+    return [cuts[0], cuts[-1]] + [cuts[1 + (3 * number + k) % (len(cuts) - 2)] for k in range(3)]
 
 
 def main():
