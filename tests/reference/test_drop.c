@@ -153,11 +153,12 @@ static void read_mask_back(const struct prune_pair *pair, const struct prune_dro
 {
     int *shortcuts = NULL;
     size_t count = 0;
-    uint8_t read[256];
+    uint8_t *read = malloc(d->units.count + 1);
     if (prune_mask_read_blocks(pair->mask, origin, &shortcuts, &count, &st) || prune_mask_read(pair->mask, &d->units, origin, read, &st)) fail_msg("%s", st.message);
     assert_int_equal(count, d->dropped.count);
     for (size_t i = 0; i < count; i++) assert_int_equal(shortcuts[i], d->dropped.blocks[i].shortcut);
     assert_memory_equal(read, removed, d->units.count);
+    free(read);
     free(shortcuts);
 }
 
@@ -210,6 +211,106 @@ static void a_dropped_block_equals_its_branch_times_zero(void **state)
         free(image);
     }
     assert_true(with_channels >= EXAMPLE_COUNT - 2);
+}
+
+/* Random networks of blocks inside blocks and in sequence, with readers of earlier layers by number, some of them across a block's border. */
+struct maker { char text[1 << 14]; size_t used; int layers; struct prune_random random; };
+
+static size_t pick(struct maker *m, size_t n)
+{
+    return (size_t)(prune_random_uniform(&m->random) * (double)n) % n;
+}
+
+static void say(struct maker *m, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    m->used += (size_t)vsnprintf(m->text + m->used, sizeof m->text - m->used, format, args);
+    va_end(args);
+    assert_true(m->used < sizeof m->text);
+}
+
+static void make_layer(struct maker *m, int lowest)
+{
+    static const char *const ACTIVATIONS[] = { "relu", "relu", "leaky", "linear", "logistic", "tanh" };
+    size_t kind = pick(m, 8);
+    if (kind < 2) {                      /* joins this layer's input with an earlier one */
+        int first = pick(m, 6) ? lowest : 0, to = first + (int)pick(m, (size_t)(m->layers - first));
+        say(m, "# joins %d\n[route]\nlayers=-1, %d\n\n", to, pick(m, 2) ? to : to - m->layers);
+        m->layers++;
+    } else if (kind == 2) {
+        say(m, "[maxpool]\nsize=3\nstride=1\n\n");
+        m->layers++;
+        return;
+    }
+    say(m, "[convolutional]\n%sfilters=6\nsize=%d\nstride=1\npad=1\nactivation=%s\n\n", pick(m, 3) ? "batch_normalize=1\n" : "", pick(m, 2) ? 3 : 1, ACTIVATIONS[pick(m, 6)]);
+    m->layers++;
+}
+
+static void make_branch(struct maker *m, int depth)
+{
+    static const char *const ACTIVATIONS[] = { "linear", "relu", "leaky", "tanh", "logistic" };
+    int from = m->layers - 1;
+    for (size_t n = 1 + pick(m, 3); n; n--) {
+        if (depth && !pick(m, 2)) make_branch(m, depth - 1);
+        else make_layer(m, from);
+    }
+    say(m, "[shortcut]\nfrom=%d\nactivation=%s\n\n", pick(m, 2) ? from : from - m->layers, ACTIVATIONS[pick(m, 5)]);
+    m->layers++;
+}
+
+static void make_network(struct maker *m, uint64_t seed)
+{
+    m->used = 0;
+    m->layers = 1;
+    m->random = prune_random_make(seed, 31, 0);
+    say(m, NET "[convolutional]\nfilters=6\nsize=3\nstride=1\npad=1\nactivation=relu\n\n");
+    for (size_t n = 2 + pick(m, 4); n; n--) make_branch(m, 2);
+    say(m, HEAD);
+}
+
+static void random_blocks_are_their_branches_times_zero(void **state)
+{
+    (void)state;
+    enum { NETWORKS = 500 };
+    struct maker *m = malloc(sizeof *m);
+    size_t proved = 0, dropped = 0;
+    for (uint64_t seed = 1; seed <= NETWORKS; seed++) {
+        char name[32];
+        int chosen[64];
+        size_t count = 0;
+        make_network(m, seed);
+        snprintf(name, sizeof name, "seed %llu", (unsigned long long)seed);
+        struct example e = { .name = name, .cfg = m->text };
+        struct ref_net net;
+        struct whole w;
+        struct prune_blocks all;
+        struct prune_drop d;
+        double *image;
+        make_files(&e, &net, &image);
+        whole_open(&w);
+        if (prune_blocks_find(&all, &w.net, &st)) fail_msg("%s", st.message);
+        for (size_t i = 0; i < all.count; i++)
+            if (pick(m, 2)) chosen[count++] = all.items[i].shortcut;
+        if (count) {
+            if (prune_drop_open(&d, &w.net, &w.weights, chosen, count, &st)) fail_msg("%s: %s", name, st.message);
+            uint8_t *none = calloc(d.units.count + 1, 1);
+            e.silent = !prune_drop_silence(&d.dropped, NULL, &st);
+            run_gated(&net, &d.dropped, image);
+            prove(&e, &w, &d, none, image, &net);
+            dropped += d.dropped.count;
+            proved++;
+            free(none);
+            prune_drop_close(&d);
+        }
+        prune_blocks_free(&all);
+        whole_close(&w);
+        ref_free(&net);
+        free(image);
+    }
+    free(m);
+    fprintf(stderr, "%zu blocks dropped from %zu random networks\n", dropped, proved);
+    if (proved < NETWORKS * 3 / 4 || dropped < 2 * NETWORKS) fail_msg("%zu networks of %d, %zu blocks: too few", proved, (int)NETWORKS, dropped);
 }
 
 /* A verb, in this process. */
@@ -275,6 +376,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_dropped_block_equals_its_branch_times_zero),
+        cmocka_unit_test(random_blocks_are_their_branches_times_zero),
         cmocka_unit_test(two_masks_in_sequence_write_the_bytes_of_their_composition),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
