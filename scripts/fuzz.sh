@@ -4,7 +4,7 @@
 # a crash to BUILD/crash-<name>-*. The dictionary of cfgs is made from THE table. Ends with executions, coverage and crashes of each.
 # usage: scripts/fuzz.sh BUILD SECONDS [-jobs N] [-only NAME] [-merge]
 #   -jobs N     N fuzzers at a time (default: 1)          -only NAME   one fuzzer: cfg, weights, mask, scores, units, apply
-#   -merge      afterwards, put what adds coverage into tests/fuzz/corpus/<name> (no input above 4 kB)
+#   -merge      afterwards, put what adds coverage into tests/fuzz/corpus/<name> (small inputs, 50 kB at most)
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -18,6 +18,8 @@ while [ $# -gt 0 ]; do
         *) echo "fuzz: unknown argument '$1'" >&2; exit 2 ;;
     esac
 done
+mkdir -p "$build"
+build_path=$(realpath "$build")
 sanitize=-fsanitize=address,undefined
 flags=(-std=c11 -D_GNU_SOURCE -Wall -Wextra -O1 -g -pthread -fno-sanitize-recover=undefined)
 shopt -s nullglob
@@ -50,15 +52,20 @@ fuzz() { # name: runs it; its counts go to BUILD/NAME.counts
     echo "$name ${executions:-0} ${coverage:-0} ${#crashes[@]} $rc" >"$build/$name.counts"
     if [ -n "$merge" ] && [ $rc -eq 0 ]; then keep "$name" "${seeds[@]}"; fi
 }
-keep() { # name, folders: the smallest set of small inputs with the same coverage
-    local name=$1 into=tests/fuzz/corpus/$1 fresh=$build/merged-$1
+# The smallest set of small inputs that covers what the seeds outside the corpus do not; the smallest of them, 50 kB in all.
+keep() { # name, folders of seeds
+    local name=$1 into=tests/fuzz/corpus/$1 fresh=$build/merged-$1 small=$build/small-$1 seed
     shift
-    rm -rf "$fresh" "$build/small-$name"
-    mkdir -p "$fresh" "$build/small-$name" "$into"
-    find "$build/corpus-$name" "$into" -type f -size -4097c -exec cp -n {} "$build/small-$name" \;
-    "$build/fuzz_$name" -merge=1 -max_len=4096 "$fresh" "$build/small-$name" >"$build/$name.merge.log" 2>&1
+    rm -rf "$fresh" "$small"
+    mkdir -p "$fresh" "$small" "$into"
+    find "$build/corpus-$name" "$into" -type f -size -1500c -exec cp -n {} "$small" \;
+    for seed in "$@"; do if [ "$seed" != "$into" ]; then find "$seed" -maxdepth 1 -type f -exec cp -n {} "$fresh" \;; fi; done
+    ls "$fresh" >"$build/$name.seeds"
+    "$build/fuzz_$name" -merge=1 "$fresh" "$small" >"$build/$name.merge.log" 2>&1
+    (cd "$fresh" && xargs rm -f <"$build_path/$name.seeds")
     rm -rf "$into"
     mv "$fresh" "$into"
+    find "$into" -type f -printf '%s %p\n' | sort -n | awk '{total += $1; if (total > 50000) print $2}' | xargs -r rm -f
 }
 names=()
 for source in "${targets[@]}"; do

@@ -24,6 +24,6 @@ int main(void)
         if (prune_key_is_common(COMMON[i])) entry("\\x0a", COMMON[i], "=1");
     for (int a = 0; a < PRUNE_ACTIVATION_COUNT; a++) entry("\\x0aactivation=", prune_activation_info((enum prune_activation)a)->name, "");
     for (size_t i = 0; i < sizeof VALUES / sizeof *VALUES; i++) entry("", VALUES[i], "");
-    puts("\"\\x0a#mask\\x0a\"\n\"\\x0a#weights\\x0a\"\n\"[{\\\"layer\\\":0,\\\"channels\\\":[0,1]}]\"");
+    puts("\"\\x0a#drop\\x0a\"\n\"\\x0a#mask\\x0a\"\n\"\\x0a#weights\\x0a\"\n\"[{\\\"layer\\\":0,\\\"channels\\\":[0,1]}]\"");
     return 0;
 }
