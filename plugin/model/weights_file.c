@@ -5,6 +5,7 @@
 #include "shapes.h"
 
 #include <math.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -310,25 +311,51 @@ static enum prune_code check_values(const struct prune_weights *w, const struct 
     return PRUNE_OK;
 }
 
-/* The file's bytes are the header's and then the tensors', in the order of the layout, without gaps. */
+struct place { size_t tensor, value; };
+
+/* Checks from `at` to float number `end` of the file, across tensors. */
+static enum prune_code check_until(const struct prune_weights *w, struct place *at, size_t end, struct prune_status *st)
+{
+    enum prune_code code = PRUNE_OK;
+    while (!code && at->tensor < w->layout.count) {
+        const struct prune_weights_tensor *t = &w->layout.tensors[at->tensor];
+        if (t->offset + at->value >= end) break;
+        size_t stop = t->count < end - t->offset ? t->count : end - t->offset;
+        code = check_values(w, t, at->value, stop, st);
+        at->value = stop;
+        if (stop == t->count) *at = (struct place){at->tensor + 1, 0};
+    }
+    return code;
+}
+
+struct hash_job { struct prune_hash *hash; const unsigned char *bytes; size_t size; };
+
+static void *add_to_hash(void *job)
+{
+    const struct hash_job *j = job;
+    if (j->hash) prune_hash_add(j->hash, j->bytes, j->size);
+    return NULL;
+}
+
+/* The file's bytes are the header's and then the tensors', in the order of the layout, without gaps. Slab by slab a thread hashes what this one checks:
+ * the two take equally long, and the pages are mapped once. */
 enum prune_code prune_weights_check(const struct prune_weights *w, char hash[32], struct prune_status *st)
 {
-    enum { PIECE = 1 << 16, RELEASE_BYTES = 4 << 20 };    /* a piece is hashed, then checked while the cache holds it */
+    enum { SLAB = 1 << 22 };             /* floats; less needs no thread */
     enum prune_code code = PRUNE_OK;
-    size_t at = w->header.size, released = 0;
+    struct place at = {0, 0};
     struct prune_hash *h = hash ? prune_hash_begin() : NULL;
     if (hash && !h) return prune_fail_memory(st, 64, "a hash");
     if (h) prune_hash_add(h, w->map.bytes, w->header.size);
-    for (size_t k = 0; !code && k < w->layout.count; k++) {
-        const struct prune_weights_tensor *t = &w->layout.tensors[k];
-        for (size_t i = 0, n; !code && i < t->count; i += n, at += 4 * n) {
-            n = t->count - i < PIECE ? t->count - i : PIECE;
-            if (h) prune_hash_add(h, w->map.bytes + at, 4 * n);
-            code = check_values(w, t, i, i + n, st);
-            if (at < released + RELEASE_BYTES) continue;
-            prune_map_release_pages(&w->map, released, at);
-            released = at;
-        }
+    for (size_t begin = 0, end; !code && begin < w->layout.floats; begin = end) {
+        end = w->layout.floats - begin < SLAB ? w->layout.floats : begin + SLAB;
+        struct hash_job job = {h, w->map.bytes + w->header.size + 4 * begin, 4 * (end - begin)};
+        pthread_t thread;
+        bool threaded = h && end - begin == SLAB && pthread_create(&thread, NULL, add_to_hash, &job) == 0;
+        if (!threaded) add_to_hash(&job);
+        code = check_until(w, &at, end, st);
+        if (threaded) pthread_join(thread, NULL);
+        prune_map_release_pages(&w->map, w->header.size + 4 * begin, w->header.size + 4 * end);
     }
     prune_map_release_pages(&w->map, 0, w->map.size);
     prune_hash_end(h, code ? NULL : hash);
