@@ -338,7 +338,8 @@ static void *add_to_hash(void *job)
 }
 
 /* The file's bytes are the header's and then the tensors', in the order of the layout, without gaps. Slab by slab a thread hashes what this one checks:
- * the two take equally long, and the pages are mapped once. */
+ * the two take equally long. The pages stay mapped for the next reader, which would pay as much for mapping them again as for reading them; the kernel
+ * takes them where memory is short, and a rewrite gives them back behind itself. */
 enum prune_code prune_weights_check(const struct prune_weights *w, char hash[32], struct prune_status *st)
 {
     enum { SLAB = 1 << 22 };             /* floats; less needs no thread */
@@ -355,9 +356,7 @@ enum prune_code prune_weights_check(const struct prune_weights *w, char hash[32]
         if (!threaded) add_to_hash(&job);
         code = check_until(w, &at, end, st);
         if (threaded) pthread_join(thread, NULL);
-        prune_map_release_pages(&w->map, w->header.size + 4 * begin, w->header.size + 4 * end);
     }
-    prune_map_release_pages(&w->map, 0, w->map.size);
     prune_hash_end(h, code ? NULL : hash);
     return code;
 }

