@@ -113,6 +113,64 @@ static void a_full_disk_names_the_file_and_keeps_the_old_one(void **state)
     assert_int_equal(temporary_files(), 0);
 }
 
+/* Several blocks: a thread writes them. Pieces of every size up to a block and a bit, and room asked for directly. */
+static void a_large_file_is_written_in_order(void **state)
+{
+    (void)state;
+    enum { NUMBERS = 1500000 };
+    struct prune_status st = {0};
+    struct prune_writer *w = NULL;
+    uint32_t *numbers = malloc(NUMBERS * sizeof *numbers);
+    assert_non_null(numbers);
+    for (uint32_t i = 0; i < NUMBERS; i++) numbers[i] = i * 2654435761u;
+    assert_int_equal(prune_writer_open(&w, "large", &st), PRUNE_OK);
+    for (size_t at = 0, piece = 1; at < NUMBERS; piece = piece * 3 % 70001) {
+        size_t n = NUMBERS - at < piece ? NUMBERS - at : piece, room = 4 * n;
+        void *to = NULL;
+        if (piece % 2) assert_int_equal(prune_writer_put(w, numbers + at, 4 * n, &st), PRUNE_OK);
+        else {
+            assert_int_equal(prune_writer_room(w, &to, &room, &st), PRUNE_OK);
+            n = room / 4 < n ? room / 4 : n;
+            memcpy(to, numbers + at, 4 * n);
+            prune_writer_filled(w, 4 * n);
+        }
+        at += n;
+    }
+    assert_int_equal(prune_writer_commit(w, &st), PRUNE_OK);
+    char *bytes = NULL;
+    size_t size = 0;
+    assert_int_equal(prune_read_file("large", &bytes, &size, &st), PRUNE_OK);
+    assert_int_equal(size, NUMBERS * sizeof *numbers);
+    assert_memory_equal(bytes, numbers, size);
+    free(bytes);
+    free(numbers);
+    assert_int_equal(temporary_files(), 0);
+}
+
+static void a_disk_that_fills_up_behind_the_writer_is_named(void **state)
+{
+    (void)state;
+    static const char block[1 << 16];
+    struct prune_status st = {0};
+    struct prune_writer *w = NULL;
+    struct rlimit old, limit;
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &old), 0);
+    limit = old;
+    limit.rlim_cur = 3 << 20;
+    signal(SIGXFSZ, SIG_IGN);
+    assert_int_equal(prune_writer_open(&w, "filling", &st), PRUNE_OK);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &limit), 0);
+    enum prune_code code = PRUNE_OK;
+    for (int i = 0; !code && i < 128; i++) code = prune_writer_put(w, block, sizeof block, &st);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &old), 0);
+    signal(SIGXFSZ, SIG_DFL);
+    assert_int_equal(code, PRUNE_FAILED);
+    assert_string_equal(st.message, "cannot write 'filling': File too large");
+    prune_writer_abort(w);
+    assert_false(prune_path_exists("filling"));
+    assert_int_equal(temporary_files(), 0);
+}
+
 static void permissions_of_the_old_file_are_kept(void **state)
 {
     (void)state;
@@ -279,6 +337,8 @@ int main(void)
         cmocka_unit_test(a_written_file_reads_back_whole),
         cmocka_unit_test(an_aborted_write_keeps_the_old_file_and_leaves_nothing),
         cmocka_unit_test(a_full_disk_names_the_file_and_keeps_the_old_one),
+        cmocka_unit_test(a_large_file_is_written_in_order),
+        cmocka_unit_test(a_disk_that_fills_up_behind_the_writer_is_named),
         cmocka_unit_test(permissions_of_the_old_file_are_kept),
         cmocka_unit_test(a_link_stays_a_link_and_its_target_is_replaced),
         cmocka_unit_test(a_left_over_temporary_file_is_neither_used_nor_removed),

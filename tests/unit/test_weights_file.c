@@ -165,6 +165,42 @@ static void a_header_is_written_in_the_form_it_came_in(void **state)
     unload(&l);
 }
 
+/* 17 MB, more than one slab of the check, which a thread hashes. */
+static void a_large_file_is_checked_to_its_last_value_and_hashed(void **state)
+{
+    (void)state;
+    struct loaded l;
+    struct prune_weights w = {0};
+    struct prune_status st = {0};
+    char path[] = "/tmp/prune-weights-XXXXXX", want[32], got[32] = "";
+    const int32_t header[5] = {0, 2, 0, 0, 0};
+    const float bad = INFINITY;
+    build(&l, "[connected]\noutput=30000\nactivation=linear\n");
+    int fd = mkstemp(path);
+    assert_true(fd >= 0);
+    assert_int_equal(pwrite(fd, header, sizeof header, 0), sizeof header);
+    assert_int_equal(ftruncate(fd, 20 + 4L * 30000 * 145), 0);
+    if (prune_weights_open(&w, path, &l.net, &st)) fail_msg("%s", st.message);
+    assert_int_equal(prune_weights_check(&w, got, &st), PRUNE_OK);
+    assert_int_equal(prune_hash_file(path, want, &st), PRUNE_OK);
+    assert_string_equal(got, want);
+    const long places[] = {0, (1 << 22) - 30000 - 1, (1 << 22) - 30000, 30000L * 144 - 1};   /* around the slab's border, and the ends */
+    for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
+        char index[32];
+        const float zero = 0;
+        snprintf(index, sizeof index, "weights[%ld] is inf", places[i]);
+        assert_int_equal(pwrite(fd, &bad, 4, 20 + 4 * (30000 + places[i])), 4);
+        assert_int_equal(prune_weights_check(&w, got, &st), PRUNE_FAILED);
+        assert_non_null(strstr(st.message, index));
+        assert_int_equal(pwrite(fd, &zero, 4, 20 + 4 * (30000 + places[i])), 4);
+    }
+    assert_string_equal(got, want);      /* untouched by failures */
+    prune_weights_close(&w);
+    close(fd);
+    remove(path);
+    unload(&l);
+}
+
 static void a_prefix_must_end_behind_a_layer(void **state)
 {
     (void)state;
@@ -264,6 +300,7 @@ int main(void)
         cmocka_unit_test(a_tensor_is_found_by_layer_and_role),
         cmocka_unit_test(headers_of_all_versions_are_read),
         cmocka_unit_test(a_header_is_written_in_the_form_it_came_in),
+        cmocka_unit_test(a_large_file_is_checked_to_its_last_value_and_hashed),
         cmocka_unit_test(a_prefix_must_end_behind_a_layer),
         cmocka_unit_test(every_other_length_is_refused),
         cmocka_unit_test(a_full_file_for_a_cfg_that_loads_less_is_explained),
