@@ -166,7 +166,7 @@ fuzz:
 	@scripts/fuzz.sh $(BUILD)/fuzz $(FUZZ_SECONDS)
 demo: deps
 	+@BIN='$(BIN)' scripts/demo.sh
-BENCH_PROGRAMS := step_worker step_worker_stock infer_worker hook_worker sgemm_worker
+BENCH_PROGRAMS := step_worker step_worker_stock infer_worker hook_worker sgemm_worker graph_scale
 bench: $(BIN)/darknet $(BENCH_PROGRAMS:%=$(BUILD)/tests/bench/%)
 	@BUILD='$(BUILD)' BIN='$(BIN)' /usr/bin/python3 tests/bench/bench.py $(ONLY)
 man: $(BUILD)/darknet-prune.1

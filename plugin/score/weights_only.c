@@ -2,6 +2,8 @@
  * A unit of several producers: L2 and bn-scale are the root of the sum of squares over producers, L1 is the sum.
  * Protected units get a score too; where theirs cannot be had (recurrent layers, `dontload`) it is 0, and selection ignores it. */
 #include <math.h>
+#include <pthread.h>
+#include <stdlib.h>
 
 #include "../base/random.h"
 #include "families.h"
@@ -113,23 +115,57 @@ static enum prune_code check_filters(const struct prune_score_input *in, struct 
     return PRUNE_OK;
 }
 
+/* Channels [begin, end) of a layer: the sums of their filters. */
+struct part { const struct prune_score_input *in; int layer, begin, end; double *sums; };
+
+static void *sum_part(void *part)
+{
+    const struct part *p = part;
+    for (int c = p->begin; c < p->end; c++) {
+        const struct prune_weights_tensor *t;
+        struct filter_view view;
+        p->sums[c] = 0;
+        if (filter_of(p->in, (struct prune_channel){p->layer, c}, &t, &view)) p->sums[c] = filter_sum(prune_weights_data(p->in->weights, t), &view, p->in->norm);
+    }
+    return NULL;
+}
+
+/* Two halves of the channels side by side where there is enough to read; each sum is one thread's, so the numbers do not depend on it. */
+static void sum_layer(const struct prune_score_input *in, int layer, double *sums)
+{
+    enum { ENOUGH = 1 << 20 };           /* values */
+    const struct prune_weights_tensor *t = prune_layout_find(&in->weights->layout, layer, PRUNE_WEIGHTS);
+    int n = in->net->layers[layer].out_c, half = t && t->count >= ENOUGH ? n / 2 : n;
+    struct part first = { in, layer, 0, half, sums }, second = { in, layer, half, n, sums };
+    pthread_t thread;
+    bool threaded = half < n && pthread_create(&thread, NULL, sum_part, &second) == 0;
+    sum_part(&first);
+    if (threaded) pthread_join(thread, NULL);
+    else sum_part(&second);
+}
+
 /* Layer by layer, not unit by unit: the file is read once from front to back. */
 enum prune_code prune_magnitude_finish(const void *state, const struct prune_score_input *in, double *scores, struct prune_status *st)
 {
     (void)state;
+    int widest = 0;
     enum prune_code rc = need_weights(in, "magnitude", st);
     if (!rc) rc = check_filters(in, st);
     if (rc) return rc;
+    for (size_t l = 0; l < in->net->layer_count; l++)
+        if (in->net->layers[l].out_c > widest) widest = in->net->layers[l].out_c;
+    double *sums = malloc(((size_t)widest + 1) * sizeof *sums);
+    if (!sums) return prune_fail_memory(st, (size_t)widest * sizeof *sums, "sums of filters");
     for (size_t u = 0; u < in->units->count; u++) scores[u] = 0;
     for (size_t l = 0; l < in->net->layer_count; l++) {
-        const struct prune_weights_tensor *t = NULL;
+        if (!prune_layout_find(&in->weights->layout, (int)l, PRUNE_WEIGHTS)) continue;
+        sum_layer(in, (int)l, sums);
         for (int c = 0; c < in->net->layers[l].out_c; c++) {
-            struct filter_view view;
-            if (!filter_of(in, (struct prune_channel){(int)l, c}, &t, &view)) break;
             int unit = in->units->of_channel[l][c];
-            if (unit >= 0) scores[unit] += filter_sum(prune_weights_data(in->weights, t), &view, in->norm);
+            if (unit >= 0) scores[unit] += sums[c];
         }
     }
+    free(sums);
     for (size_t u = 0; u < in->units->count && in->norm != 1; u++) scores[u] = sqrt(scores[u]);
     return PRUNE_OK;
 }

@@ -1,7 +1,8 @@
 /* How reading a cfg, building its units and selecting grow with the network: cfgs of 10, 100 and 1,000 layers of a thousand channels each, in several shapes.
  * A dense block's routes list every earlier channel again, so the channels that its layers pass on grow with the square of its depth by the network's own
  * nature; its blocks here are ten deep, as in a DenseNet, and channels are counted as layers pass them on. Seconds are the processor's, the least of three.
- * Fails when 1,000 layers take a second or more to their units, or more than three times as long per channel as 100 layers. */
+ * Fails when 1,000 layers take a second or more to their units, or more than five times as long per channel as
+ * 100 layers (what fits no cache takes two to four times as long; quadratic growth would take ten). */
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -159,7 +160,7 @@ int main(void)
         for (int k = 0, layers = 10; k < 3; k++, layers *= 10) {
             struct result r = best(SHAPES[s].write, layers);
             per_channel[k] = (r.net + r.units) / (double)r.channels * 1e9;
-            bool slow = r.net + r.units >= 1 || (k == 2 && per_channel[2] > 3 * per_channel[1]);
+            bool slow = r.net + r.units >= 1 || (k == 2 && per_channel[2] > 5 * per_channel[1]);
             over |= slow;
             printf("%-26s %7zu %9zu %8zu  %9.4f %9.4f %9.4f  %12.0f%s\n", SHAPES[s].name, r.layers, r.channels, r.units_count, r.net, r.units, r.select, per_channel[k],
                    slow ? "  OVER THE LIMIT" : "");

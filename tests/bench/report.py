@@ -100,8 +100,12 @@ def text(bench, about):
     if "peak" in t:
         parts += ["## Fraction of the sgemm peak (3000 x 3000, OpenBLAS)", table(["net", "GFLOP of a step", "seconds", "sgemm GFLOP/s", "OpenBLAS kernel", "fraction"], (
             [r["net"], "%.1f" % r["gflop"], number(r["ours"]), number(r["sgemm"], 0), r["core"], number(r["fraction"])] for r in t["peak"]))]
-    for r in t.get("apply", []):
-        parts += ["## apply", r["text"]]
+    if "apply" in t:
+        parts += ["## apply, against a loop that reads the old weights and writes as many bytes as the new ones, seconds",
+                  table(["case", "MB before, after", "apply", "loop", "ratio", "peak MB beside the map"], (
+                      [r["case"], r["megabytes"], "%.3f" % r["apply"], "%.3f" % r["loop"], number(r["ratio"], 2), "%.1f" % r["peak"]] for r in t["apply"]))]
+    for r in t.get("graph", []):
+        parts += ["## Units of growing networks", "```\n" + r["text"] + "\n```"]
     if bench.notes:
         parts += ["## Not measured", "\n".join("- " + n for n in bench.notes)]
     return "\n\n".join(parts)

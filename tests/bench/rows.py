@@ -7,6 +7,7 @@ import sys
 
 import numpy as np
 
+import apply_cost
 import nets
 from measure import (BenchError, Workers, alternate, apart, best_layout, largest_difference, median_interval, ratios, spread)
 
@@ -236,7 +237,7 @@ def infer(bench, name):
     bench.add("infer", **row)
 
 
-# ---- the hook, load, the peak, apply ------------------------------------------------------------------------------------------------------
+# ---- the hook, load, the peak, apply, the graph ------------------------------------------------------------------------------------------------------
 
 def hook_command(bench, net, criterion):
     return [bench.program("hook_worker"), net.cfg, net.weights, net.input, net.truth, str(bench.threads), criterion]
@@ -325,14 +326,27 @@ def peak(bench, name):
 
 
 def apply(bench, name):
-    done = subprocess.run(["bash", os.path.join(HERE, "apply.sh")], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    bench.add("apply", text=done.stdout.strip())
+    over = []
+    for i, case in enumerate(apply_cost.measure(bench.darknet, max(7, bench.rounds))):
+        bench.number("%s/%d/over_loop" % (name, i), case.ratios)
+        bench.number("%s/%d/peak_megabytes" % (name, i), case.peak)
+        bench.add("apply", case=case.name, megabytes="%.0f, %.0f" % (os.path.getsize(case.weights) / 1e6, case.size / 1e6), apply=case.seconds, loop=case.loops,
+                  ratio=bench.numbers["%s/%d/over_loop" % (name, i)], peak=case.peak)
+        if not case.within():
+            over.append(case.text())
+    if over:
+        raise BenchError("over the limit of 1.3 loops or 32 MB and the largest layer: " + "; ".join(over))
+
+
+def graph(bench, name):
+    done = subprocess.run([bench.program("graph_scale")], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    bench.add("graph", text=done.stdout.rstrip())
     if done.returncode:
-        raise BenchError(done.stdout.strip())
+        raise BenchError("the channel graph took longer than it may")
 
 
 def all_rows():
     """[(name, function)] in the order of measuring."""
     hooks = ["hook/%s/%s" % (c, n) for c in ("taylor-fo", "taylor-fg") for n in ("resnet20", "resnet56", "yolov3-tiny")]
     return ([("train/" + n, train) for n in list(nets.NETS) + ["resnet20-pruned"]] + [("infer/" + n, infer) for n in INFER] + [(n, hook) for n in hooks]
-            + [("load/resnet20", load), ("peak/resnet20", peak), ("peak/resnet56", peak), ("apply/yolov3", apply)])
+            + [("load/resnet20", load), ("peak/resnet20", peak), ("peak/resnet56", peak), ("apply/cost", apply), ("graph/scale", graph)])
