@@ -29,28 +29,25 @@ static bool put_string(FILE *out, const char *text)
 
 static bool put_file(FILE *out, const char *name, const char *path, const char *hash)
 {
-    fprintf(out, "  \"%s\": ", name);
+    if (fprintf(out, "  \"%s\": ", name) < 0) return false;
     if (!path || !hash[0]) return fputs("null,\n", out) >= 0;
-    fputs("{\"file\": ", out);
-    return put_string(out, path) && fprintf(out, ", \"hash\": \"%s\"},\n", hash) > 0;
+    return fputs("{\"file\": ", out) >= 0 && put_string(out, path) && fprintf(out, ", \"hash\": \"%s\"},\n", hash) > 0;
 }
 
+/* Every result is looked at: a stream in memory that could not grow drops the text and does not set its error flag. */
 static bool put_all(FILE *out, const struct prune_units *units, const double *scores, const struct prune_score_file *about, const struct prune_mask_origin *origin)
 {
-    fprintf(out, "{\n  \"format\": \"%s\",\n  \"version\": %d,\n  \"criterion\": ", FORMAT, VERSION);
-    bool done = put_string(out, about->criterion);
-    fputs(",\n", out);
-    done = done && put_file(out, "cfg", origin->cfg_path, origin->cfg_hash) && put_file(out, "weights", origin->weights_path, origin->weights_hash);
-    fprintf(out, "  \"images\": %zu,\n  \"minibatches\": %zu,\n", about->images, about->minibatches);
-    if (isfinite(about->loss)) fprintf(out, "  \"loss\": %.17g,\n", about->loss);
-    else fputs("  \"loss\": null,\n", out);
-    fprintf(out, "  \"seed\": %llu,\n  \"units\": [", (unsigned long long)about->seed);
-    for (size_t u = 0; u < units->count; u++) {
+    bool done = fprintf(out, "{\n  \"format\": \"%s\",\n  \"version\": %d,\n  \"criterion\": ", FORMAT, VERSION) > 0 && put_string(out, about->criterion) && fputs(",\n", out) >= 0 &&
+                put_file(out, "cfg", origin->cfg_path, origin->cfg_hash) && put_file(out, "weights", origin->weights_path, origin->weights_hash) &&
+                fprintf(out, "  \"images\": %zu,\n  \"minibatches\": %zu,\n", about->images, about->minibatches) > 0;
+    if (isfinite(about->loss)) done = done && fprintf(out, "  \"loss\": %.17g,\n", about->loss) > 0;
+    else done = done && fputs("  \"loss\": null,\n", out) >= 0;
+    done = done && fprintf(out, "  \"seed\": %llu,\n  \"units\": [", (unsigned long long)about->seed) > 0;
+    for (size_t u = 0; done && u < units->count; u++) {
         const struct prune_channel *m = &units->members[units->items[u].first_member];
-        fprintf(out, "%s\n    {\"unit\": %zu, \"layer\": %d, \"channel\": %d, \"score\": %.17g}", u ? "," : "", u, m->layer, m->channel, scores[u]);
+        done = fprintf(out, "%s\n    {\"unit\": %zu, \"layer\": %d, \"channel\": %d, \"score\": %.17g}", u ? "," : "", u, m->layer, m->channel, scores[u]) > 0;
     }
-    fputs("\n  ]\n}\n", out);
-    return done && !ferror(out);
+    return done && fputs("\n  ]\n}\n", out) >= 0;
 }
 
 enum prune_code prune_scores_write(const char *path, const struct prune_units *units, const double *scores, const struct prune_score_file *about,

@@ -1,11 +1,12 @@
 /* For tests: makes one call of a program fail, by number (LD_PRELOAD). Counted from the first open of FAIL_FROM on, in that process:
- *   FAIL_WHAT=files   open, read, write, close, fsync, rename and whatever else touches files     FAIL_WHAT=memory   malloc, calloc, realloc
+ *   FAIL_WHAT=files   open, read, write, close, fsync, rename and whatever else files need         FAIL_WHAT=memory   malloc, calloc, realloc
  *   FAIL_NTH=n        the n-th of them, from 1            FAIL_FD=fd   the name of the call that failed is written there (an open pipe)
  *   FAIL_HOW=errno's number | short (half of a write or read) | kill (SIGKILL in place of the call) | killed (SIGKILL behind it)
  *             | cut, touch (FAIL_CUT is cut to nothing, or written to; the call itself goes well) */
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdatomic.h>
@@ -103,6 +104,15 @@ PLAIN(int, unlinkat, (int fd, const char *path, int flags), (fd, path, flags))
 PLAIN(int, fstat, (int fd, struct stat *info), (fd, info))
 PLAIN(int, flock, (int fd, int how), (fd, how))
 PLAIN(int, remove, (const char *path), (path))
+
+int pthread_create(pthread_t *thread, const pthread_attr_t *how, void *(*start)(void *), void *argument)
+{
+    enum fate fate = fate_of(FILES, "pthread_create");
+    if (fate == FAIL) return EAGAIN;
+    int result = REAL(pthread_create)(thread, how, start, argument);
+    if (fate == DIE_BEHIND) raise(SIGKILL);
+    return result;
+}
 
 int open(const char *path, int flags, ...)
 {
