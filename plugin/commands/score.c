@@ -218,20 +218,19 @@ static enum prune_code write_csv(const struct job *j, struct prune_status *st)
     size_t size = 0;
     FILE *f = open_memstream(&text, &size);
     if (!f) return prune_fail_memory(st, 0, "CSV");
-    fputs("layer,channel,unit,protected", f);
-    for (size_t i = 0; i < j->count; i++) fprintf(f, ",%s", j->items[i].criterion->name);
-    fputc('\n', f);
+    bool done = fputs("layer,channel,unit,protected", f) >= 0;   /* a stream in memory that could not grow does not set its error flag */
+    for (size_t i = 0; i < j->count; i++) done = done && fprintf(f, ",%s", j->items[i].criterion->name) > 0;
+    done = done && fputc('\n', f) >= 0;
     for (size_t u = 0; u < units->count; u++) {
         for (size_t m = 0; m < units->items[u].member_count; m++) {
             const struct prune_channel *c = &units->members[units->items[u].first_member + m];
-            fprintf(f, "%d,%d,%zu,%d", c->layer, c->channel, u, units->items[u].protected_because != NULL);
-            for (size_t i = 0; i < j->count; i++) fprintf(f, ",%.9g", j->items[i].scores[u]);
-            fputc('\n', f);
+            done = done && fprintf(f, "%d,%d,%zu,%d", c->layer, c->channel, u, units->items[u].protected_because != NULL) > 0;
+            for (size_t i = 0; i < j->count; i++) done = done && fprintf(f, ",%.9g", j->items[i].scores[u]) > 0;
+            done = done && fputc('\n', f) >= 0;
         }
     }
-    bool bad = ferror(f) != 0;
-    bad |= fclose(f) != 0;
-    enum prune_code rc = bad ? prune_fail_memory(st, size, "CSV") : prune_write_file(j->csv, text, size, st);
+    if (fclose(f) || !text || !size) done = false;
+    enum prune_code rc = !done ? prune_fail_memory(st, size, "CSV") : prune_write_file(j->csv, text, size, st);
     free(text);
     if (!rc) printf("saved the table of scores to %s\n", j->csv);
     return rc;
