@@ -1,6 +1,7 @@
 /* darknet: `prune ...`, `classifier train` and `detector train` are answered here; every other command line goes to the installed Darknet
  * unchanged, exit code included. */
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -39,11 +40,13 @@ static int noun_index(int argc, char **argv)
     return i;
 }
 
-/* A page of a mapped file that is no longer there: the file was cut, or its disk fails. Nothing can go on from here. */
+/* A page of a mapped file that is no longer there: the file was cut, or its disk fails. Nothing can go on from here. Several threads may meet it. */
 static void on_lost_page(int number)
 {
+    static atomic_flag said = ATOMIC_FLAG_INIT;
     static const char text[] = "darknet: an input file became shorter while it was read, or its disk failed; nothing was put in place\n";
     (void)number;
+    while (atomic_flag_test_and_set(&said)) pause();
     if (write(STDERR_FILENO, text, sizeof text - 1) < 0) _exit(2);
     _exit(1);
 }

@@ -425,6 +425,36 @@ enum prune_code prune_make_dirs(const char *path, struct prune_status *st)
     return why ? prune_fail(st, "cannot create folder '%s': %s", path, strerror(why)) : PRUNE_OK;
 }
 
+char *prune_dirs_missing(const char *path)
+{
+    char *part = strdup(path);
+    char *missing = NULL;
+    while (part && *part && !prune_path_exists(part)) {
+        free(missing);
+        missing = strdup(part);
+        char *slash = strrchr(part, '/');
+        while (slash && slash > part && !slash[1]) {   /* "a/b/": the name before it */
+            *slash = 0;
+            slash = strrchr(part, '/');
+        }
+        if (!slash) break;
+        *slash = 0;
+    }
+    free(part);
+    return missing;
+}
+
+void prune_remove_dirs(const char *path, const char *from)
+{
+    char *part = from ? strdup(path) : NULL;
+    while (part && strlen(part) >= strlen(from) && (rmdir(part) == 0 || errno == ENOENT)) {
+        char *slash = strrchr(part, '/');
+        if (!slash) break;
+        *slash = 0;
+    }
+    free(part);
+}
+
 bool prune_path_exists(const char *path)
 {
     struct stat info;

@@ -42,6 +42,10 @@ enum prune_code prune_write_file(const char *path, const void *bytes, size_t siz
 
 /* mkdir -p. */
 enum prune_code prune_make_dirs(const char *path, struct prune_status *st);
+/* What prune_make_dirs(path) would make first ("a/b" of "a/b/c" where "a" exists), malloc'd; NULL: nothing, or out of memory. */
+char *prune_dirs_missing(const char *path);
+/* Takes back what was made since: removes the empty folders of path, from its end up to `from` (NULL: none). */
+void prune_remove_dirs(const char *path, const char *from);
 bool prune_path_exists(const char *path);
 /* True when both paths name the same existing file (device and inode). */
 bool prune_same_file(const char *a, const char *b);

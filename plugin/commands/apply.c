@@ -212,6 +212,32 @@ static enum prune_code apply(const struct prune_project *p, const struct prune_c
     return rc;
 }
 
+/* The values of the weights are checked, and hashed, beside everything else that reads them. */
+struct checking { struct prune_weights_checking *job; const char *mask; };
+
+static enum prune_code settle(struct prune_mask_origin *origin, struct prune_status *st)
+{
+    struct checking *c = origin->settle_context;
+    struct prune_weights_checking *job = c->job;
+    int *shortcuts = NULL;
+    size_t count;
+    c->job = NULL;
+    enum prune_code rc = prune_weights_check_end(job, origin->weights_hash, st);
+    if (!rc && c->mask) rc = prune_mask_read_blocks(c->mask, origin, &shortcuts, &count, st);   /* now that there is a hash to compare with */
+    free(shortcuts);
+    return rc;
+}
+
+/* What the check found explains whatever went wrong meanwhile: scores of NaN, say. */
+static enum prune_code finish_check(struct checking *c, enum prune_code rc, struct prune_status *st)
+{
+    char hash[32];
+    struct prune_status found;
+    if (!c->job || !prune_weights_check_end(c->job, hash, &found)) return rc;
+    *st = found;
+    return found.code;
+}
+
 static enum prune_code run(int argc, char **argv, const struct prune_host *host, struct prune_status *st)
 {
     static const struct prune_flag flags[] = { { "mask", true }, { "scores", true }, { "criterion", true }, { "norm", true }, { "seed", true }, { "out", true },
@@ -220,14 +246,20 @@ static enum prune_code run(int argc, char **argv, const struct prune_host *host,
     struct prune_project p = { 0 };
     struct prune_cut cut = { 0 };
     struct request r = { 0 };
+    struct checking check = { 0 };
     double *scores = NULL;
     enum prune_code rc = prune_args_parse(&a, argc, argv, flags, 2, 2, st);
     if (!rc) rc = read_request(&a, &r, st);
-    if (!rc) rc = prune_project_open(&p, a.positional[0], a.positional[1], r.protect, st);
+    if (!rc) rc = prune_project_open_unchecked(&p, a.positional[0], a.positional[1], r.protect, st);
+    if (!rc) rc = prune_weights_check_begin(&check.job, &p.weights, st);
+    check.mask = r.mask;
     p.origin.other_weights = r.other_weights;
+    p.origin.settle = settle;
+    p.origin.settle_context = &check;
     if (!rc) rc = rank(&p, &r, &scores, st);
     if (!rc) rc = prune_cut_open(&cut, &p, &r.cut, r.mask, scores, r.protect, st);
     if (!rc) rc = apply(&p, &cut, host, &r, scores, st);
+    rc = finish_check(&check, rc, st);
     prune_cut_close(&cut);
     prune_cut_request_free(&r.cut);
     free(scores);

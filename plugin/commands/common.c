@@ -7,7 +7,7 @@
 
 #include "../score/criteria.h"
 
-enum prune_code prune_project_open(struct prune_project *p, const char *cfg, const char *weights, const char *protect, struct prune_status *st)
+enum prune_code prune_project_open_unchecked(struct prune_project *p, const char *cfg, const char *weights, const char *protect, struct prune_status *st)
 {
     memset(p, 0, sizeof *p);
     enum prune_code rc = prune_net_read(&p->cfg, &p->net, cfg, st);
@@ -28,8 +28,16 @@ enum prune_code prune_project_open(struct prune_project *p, const char *cfg, con
     if (!rc && weights) {
         rc = prune_weights_open(&p->weights, weights, &p->net, st);
         p->has_weights = !rc;
-        if (!rc) rc = prune_weights_check(&p->weights, p->origin.weights_hash, st);
     }
+    if (rc) prune_project_close(p);
+    return rc;
+}
+
+enum prune_code prune_project_open(struct prune_project *p, const char *cfg, const char *weights, const char *protect, struct prune_status *st)
+{
+    enum prune_code rc = prune_project_open_unchecked(p, cfg, weights, protect, st);
+    if (rc || !p->has_weights) return rc;
+    rc = prune_weights_check(&p->weights, p->origin.weights_hash, st);
     if (rc) prune_project_close(p);
     return rc;
 }

@@ -20,6 +20,8 @@ struct prune_project {
 };
 /* weights, protect: NULL = none. The weights are checked for size and for NaN and infinity. On failure nothing stays open. */
 enum prune_code prune_project_open(struct prune_project *p, const char *cfg, const char *weights, const char *protect, struct prune_status *st);
+/* The same, but the values of the weights are still to be checked, and their hash is to be made: origin.weights_hash is "". */
+enum prune_code prune_project_open_unchecked(struct prune_project *p, const char *cfg, const char *weights, const char *protect, struct prune_status *st);
 void prune_project_close(struct prune_project *p);   /* accepts a zeroed or closed project */
 
 /* Selection: -macs -params -units -per-layer -protect -min-keep -multiple -cost -cost-power. */

@@ -328,36 +328,58 @@ static enum prune_code check_until(const struct prune_weights *w, struct place *
     return code;
 }
 
-struct hash_job { struct prune_hash *hash; const unsigned char *bytes; size_t size; };
-
-static void *add_to_hash(void *job)
-{
-    const struct hash_job *j = job;
-    if (j->hash) prune_hash_add(j->hash, j->bytes, j->size);
-    return NULL;
-}
-
-/* The file's bytes are the header's and then the tensors', in the order of the layout, without gaps. Slab by slab a thread hashes what this one checks:
- * the two take equally long. The pages stay mapped for the next reader, which would pay as much for mapping them again as for reading them; the kernel
- * takes them where memory is short, and a rewrite gives them back behind itself. */
+/* The file's bytes are the header's and then the tensors', in the order of the layout, without gaps. What is checked is hashed while it is in the cache. */
 enum prune_code prune_weights_check(const struct prune_weights *w, char hash[32], struct prune_status *st)
 {
-    enum { SLAB = 1 << 22 };             /* floats; less needs no thread */
+    enum { BLOCK = 1 << 14 };            /* floats: half a first or a fraction of a second level cache */
     enum prune_code code = PRUNE_OK;
     struct place at = {0, 0};
     struct prune_hash *h = hash ? prune_hash_begin() : NULL;
     if (hash && !h) return prune_fail_memory(st, 64, "a hash");
     if (h) prune_hash_add(h, w->map.bytes, w->header.size);
     for (size_t begin = 0, end; !code && begin < w->layout.floats; begin = end) {
-        end = w->layout.floats - begin < SLAB ? w->layout.floats : begin + SLAB;
-        struct hash_job job = {h, w->map.bytes + w->header.size + 4 * begin, 4 * (end - begin)};
-        pthread_t thread;
-        bool threaded = h && end - begin == SLAB && pthread_create(&thread, NULL, add_to_hash, &job) == 0;
-        if (!threaded) add_to_hash(&job);
+        end = w->layout.floats - begin < BLOCK ? w->layout.floats : begin + BLOCK;
         code = check_until(w, &at, end, st);
-        if (threaded) pthread_join(thread, NULL);
+        if (h) prune_hash_add(h, w->map.bytes + w->header.size + 4 * begin, 4 * (end - begin));
     }
     prune_hash_end(h, code ? NULL : hash);
+    return code;
+}
+
+struct prune_weights_checking {
+    const struct prune_weights *w;
+    pthread_t thread;
+    bool running;                        /* in its thread; else the check is made at the end */
+    enum prune_code code;
+    char hash[32];
+    struct prune_status st;
+};
+
+static void *run_check(void *checking)
+{
+    struct prune_weights_checking *c = checking;
+    c->code = prune_weights_check(c->w, c->hash, &c->st);
+    return NULL;
+}
+
+enum prune_code prune_weights_check_begin(struct prune_weights_checking **out, const struct prune_weights *w, struct prune_status *st)
+{
+    struct prune_weights_checking *c = calloc(1, sizeof *c);
+    if (!c) return prune_fail_memory(st, sizeof *c, "a check of weights");
+    c->w = w;
+    c->running = pthread_create(&c->thread, NULL, run_check, c) == 0;
+    *out = c;
+    return PRUNE_OK;
+}
+
+enum prune_code prune_weights_check_end(struct prune_weights_checking *c, char hash[32], struct prune_status *st)
+{
+    if (c->running) pthread_join(c->thread, NULL);
+    else run_check(c);
+    enum prune_code code = c->code;
+    if (code && st) *st = c->st;
+    if (!code) memcpy(hash, c->hash, sizeof c->hash);
+    free(c);
     return code;
 }
 

@@ -61,6 +61,10 @@ const float *prune_weights_data(const struct prune_weights *w, const struct prun
 enum prune_code prune_weights_check_finite(const struct prune_weights *w, struct prune_status *st);
 /* The same, and the file's hash (prune_hash_file; NULL: not wanted), in one reading. */
 enum prune_code prune_weights_check(const struct prune_weights *w, char hash[32], struct prune_status *st);
+/* The same in a thread, while others read. w stays open until the end, which waits for the result and frees; every begin that succeeded has its end. */
+struct prune_weights_checking;
+enum prune_code prune_weights_check_begin(struct prune_weights_checking **out, const struct prune_weights *w, struct prune_status *st);
+enum prune_code prune_weights_check_end(struct prune_weights_checking *checking, char hash[32], struct prune_status *st);
 /* Writes the header in the form it came in. */
 enum prune_code prune_weights_put_header(struct prune_writer *out, const struct prune_weights_header *h, struct prune_status *st);
 

@@ -114,9 +114,11 @@ static enum prune_code stage(struct prune_file_set *set, const struct prune_pair
 static enum prune_code write_staged(const struct prune_plan *plan, const struct prune_net *net, const struct prune_units *units, const uint8_t *removed,
                                     const struct prune_weights *in, const struct prune_mask_origin *origin, struct prune_pair *staged, struct prune_status *st)
 {
+    struct prune_mask_origin settled = *origin;
     enum prune_code rc = prune_rewrite_weights(plan, net, in, staged->weights, st);
     if (!rc && staged->masked) rc = write_masked(plan, net, in, origin, staged->masked, st);
-    if (!rc) rc = prune_mask_write(staged->mask, units, removed, origin, st);
+    if (!rc && settled.settle) rc = settled.settle(&settled, st);
+    if (!rc) rc = prune_mask_write(staged->mask, units, removed, &settled, st);
     if (!rc) rc = prune_rewrite_cfg_file(plan, net, staged->cfg, st);
     return rc ? rc : read_back(staged, net, units, removed, in, plan, origin, st);
 }
@@ -131,6 +133,7 @@ enum prune_code prune_write_pair(const struct prune_net *net, const struct prune
     enum prune_code rc = name_outputs(pair, net, dir, masked, st);
     if (!rc) rc = refuse_inputs(pair, net, in, st);
     if (!rc) rc = prune_plan_build(&plan, net, units, removed, st);
+    char *made = rc ? NULL : prune_dirs_missing(dir);
     if (!rc) rc = prune_make_dirs(dir, st);
     if (!rc) rc = stage(&set, pair, &staged, st);
     if (!rc) rc = write_staged(&plan, net, units, removed, in, origin, &staged, st);
@@ -139,6 +142,8 @@ enum prune_code prune_write_pair(const struct prune_net *net, const struct prune
     if (!rc) rc = prune_set_publish(&set, st);
     prune_set_free(&set);
     prune_plan_free(&plan);
+    if (rc) prune_remove_dirs(dir, made);
+    free(made);
     if (rc) prune_pair_free(pair);
     return rc;
 }

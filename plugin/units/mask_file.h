@@ -15,6 +15,9 @@ struct prune_mask_origin {
     const char *weights_path; char weights_hash[32];     /* "" = none */
     bool other_weights;                  /* reading: weights of another hash are allowed */
     const struct prune_dropped *dropped; /* the units are those of the cfg without these blocks; NULL: of the cfg as it is */
+    /* prune_write_pair: NULL, or what completes the origin once the weights are rewritten and before the mask is: fills weights_hash, or refuses. */
+    enum prune_code (*settle)(struct prune_mask_origin *origin, struct prune_status *st);
+    void *settle_context;
 };
 
 enum prune_code prune_mask_write(const char *path, const struct prune_units *units, const uint8_t *removed, const struct prune_mask_origin *origin, struct prune_status *st);

@@ -268,6 +268,19 @@ static void folders_are_made_with_their_parents(void **state)
     assert_string_equal(st.message, "cannot create folder 'x/file/deeper': Not a directory");
     assert_int_equal(prune_make_dirs("x/file", &st), PRUNE_FAILED);
     assert_int_equal(prune_make_dirs("", &st), PRUNE_FAILED);
+    char *made = prune_dirs_missing("x/new/deep//er/");
+    assert_string_equal(made, "x/new");
+    assert_int_equal(prune_make_dirs("x/new/deep//er/", &st), PRUNE_OK);
+    assert_null(prune_dirs_missing("x/new"));
+    prune_remove_dirs("x/new/deep//er/", made);
+    assert_false(prune_path_exists("x/new"));
+    assert_true(prune_path_exists("x"));
+    assert_int_equal(prune_make_dirs("x/new/deep", &st), PRUNE_OK);
+    assert_int_equal(prune_write_file("x/new/kept", "k", 1, &st), PRUNE_OK);
+    prune_remove_dirs("x/new/deep", made);
+    assert_false(prune_path_exists("x/new/deep"));
+    assert_true(prune_path_exists("x/new/kept"));
+    free(made);
 }
 
 static void two_names_of_one_file_are_the_same_file(void **state)
