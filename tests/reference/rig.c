@@ -32,6 +32,7 @@ static void expect_same_reading(struct rig *r, const char *text)
     assert_int_equal(net.layer_count, r->net.count);
     for (size_t i = 0; i < net.layer_count; i++) expect_same_layer(&net.layers[i], &r->net.layers[i]);
     assert_int_equal(layout.floats, rig_stored(r));
+    assert_int_equal(!(net.dialects & PRUNE_PJREDDIE), r->net.alexeyab);
     prune_layout_free(&layout);
     prune_net_free(&net);
     prune_cfg_free(&cfg);

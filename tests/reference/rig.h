@@ -6,8 +6,8 @@
 
 struct rig { struct ref_net net; struct prune_status st; double *image; };
 
-/* Loads the text with random values and fails the test unless the program's own reader gives every layer the same map, sources and number of stored
- * values. The image is drawn from -1 .. 1 and depends on its size alone. */
+/* Loads the text with random values and fails the test unless the program's own reader gives every layer the same map and sources, and the net
+ * the same dialect and number of stored values. The image is drawn from -1 .. 1 and depends on its size alone. */
 struct rig *rig_open(const char *text);
 void rig_close(struct rig *r);
 void rig_run(struct rig *r);
