@@ -111,6 +111,7 @@ static bool has_their_keys(struct ref_net *net, const struct ref_layer *l)
     static const struct { const char *key; int neutral; } keys[] = {{"antialiasing", 0}, {"maxpool_depth", 0}, {"cbn", 0}};
     int stride = ref_int(net, l, "stride", 1);
     if (!strcmp(l->kind->name, "route")) return ref_has(l, "groups") || ref_has(l, "group_id");
+    if (!strcmp(l->kind->name, "crnn")) return ref_crnn_is_theirs(l);
     if (!strcmp(l->kind->name, "shortcut"))
         return ref_has(l, "layers") || strchr(prune_cfg_string(l->section, "from", ""), ',') || strcmp(prune_cfg_string(l->section, "weights_type", "none"), "none");
     for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)

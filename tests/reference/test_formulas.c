@@ -251,7 +251,8 @@ static void keys_that_say_whose_cfg_it_is(void **state)
         {"[route]\nlayers=0\n", false}, {"[route]\nlayers=0\ngroups=1\n", true}, {"[route]\nlayers=0\ngroup_id=0\n", true},
         {"[shortcut]\nfrom=0\n", false}, {"[shortcut]\nlayers=0\n", true}, {"[shortcut]\nfrom=0,0\n", true},
         {"[shortcut]\nfrom=0\nweights_type=none\nweights_normalization=softmax\n", false}, {"[shortcut]\nfrom=0\nweights_type=per_feature\n", true},
-        {"[convolutional]\nactivation=selu\n", false}, {"[convolutional]\nactivation=relu6\n", true}, {"[empty]\n", true}, {"[sam]\nfrom=0\n", true}};
+        {"[convolutional]\nactivation=selu\n", false}, {"[convolutional]\nactivation=relu6\n", true}, {"[empty]\n", true},
+        {"[crnn]\noutput=2\nhidden=2\npad=1\n", true}, {"[crnn]\noutput_filters=2\nhidden_filters=2\n", false}, {"[crnn]\n", false}, {"[sam]\nfrom=0\n", true}};
     (void)state;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         char text[512];
