@@ -11,6 +11,7 @@ void ref_fail(struct ref_net *net, const struct ref_layer *l, const char *format
 int ref_int(struct ref_net *net, const struct ref_layer *l, const char *key, int fallback);
 double ref_number(struct ref_net *net, const struct ref_layer *l, const char *key, double fallback);
 bool ref_has(const struct ref_layer *l, const char *key);
+bool ref_crnn_is_theirs(const struct ref_layer *l);             /* keys of AlexeyAB's; else pjreddie's, with 3x3 convolutions */
 int ref_layer_number(struct ref_net *net, const struct ref_layer *l, int number);      /* negative: from here */
 void ref_set_sources(struct ref_net *net, struct ref_layer *l, const char *key, bool previous_first);
 void ref_set_output(struct ref_layer *l, int w, int h, int c);

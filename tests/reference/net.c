@@ -105,29 +105,27 @@ static bool is_net(const char *name)
     return !strcmp(name, "net") || !strcmp(name, "network");
 }
 
-/* Keys that only AlexeyAB's line knows, with the value that says nothing. */
-static bool is_alexeyab_key(const char *kind, const struct prune_option *o)
+/* Keys that only AlexeyAB's line knows. Outside of [route] a value that means nothing (stride_x = stride) says nothing: both Darknets build the same. */
+static bool has_their_keys(struct ref_net *net, const struct ref_layer *l)
 {
-    static const struct { const char *kind, *key, *neutral; } keys[] = {
-        {"route", "groups", "1"}, {"route", "group_id", ""}, {"shortcut", "layers", ""}, {"shortcut", "weights_type", "none"}, {"shortcut", "weights_normalization", ""},
-        {NULL, "stride_x", ""}, {NULL, "stride_y", ""}, {NULL, "dilation", "1"}, {NULL, "antialiasing", "0"}, {NULL, "share_index", ""},
-        {NULL, "maxpool_depth", "0"}, {NULL, "out_channels", ""}};
-    if (!strcmp(kind, "shortcut") && !strcmp(o->key, "from") && strchr(o->value, ',')) return true;
+    static const struct { const char *key; int neutral; } keys[] = {{"antialiasing", 0}, {"maxpool_depth", 0}, {"cbn", 0}};
+    int stride = ref_int(net, l, "stride", 1);
+    if (!strcmp(l->kind->name, "route")) return ref_has(l, "groups") || ref_has(l, "group_id");
+    if (!strcmp(l->kind->name, "crnn")) return ref_crnn_is_theirs(l);
+    if (!strcmp(l->kind->name, "shortcut"))
+        return ref_has(l, "layers") || strchr(prune_cfg_string(l->section, "from", ""), ',') || strcmp(prune_cfg_string(l->section, "weights_type", "none"), "none");
     for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
-        if ((!keys[i].kind || !strcmp(keys[i].kind, kind)) && !strcmp(keys[i].key, o->key) && strcmp(keys[i].neutral, o->value)) return true;
-    return false;
+        if (ref_int(net, l, keys[i].key, keys[i].neutral) != keys[i].neutral) return true;
+    if (ref_int(net, l, "size", 1) > 1 && ref_int(net, l, "dilation", 1) > 1) return true;
+    return ref_has(l, "share_index") || ref_int(net, l, "stride_x", stride) != stride || ref_int(net, l, "stride_y", stride) != stride;
 }
 
 static void find_dialect(struct ref_net *net)
 {
     for (int i = 0; i < net->count; i++) {
         const struct ref_layer *l = &net->layers[i];
-        if (l->kind->alexeyab) net->alexeyab = true;
-        for (size_t k = 0; k < l->section->option_count; k++) {
-            const struct prune_option *o = &l->section->options[k];
-            bool names_activation = !strcmp(o->key, "activation");
-            if (is_alexeyab_key(l->kind->name, o) || (names_activation && ref_activation_of(net, l, "activation", "linear")->alexeyab)) net->alexeyab = true;
-        }
+        if (l->kind->alexeyab || has_their_keys(net, l)) net->alexeyab = true;
+        if (ref_has(l, "activation") && ref_activation_of(net, l, "activation", "linear")->alexeyab) net->alexeyab = true;
     }
 }
 

@@ -45,9 +45,17 @@ static void shape_rnn(struct ref_net *net, struct ref_layer *l)
     ref_set_output(l, 1, 1, n);
 }
 
+bool ref_crnn_is_theirs(const struct ref_layer *l)
+{
+    static const char *const keys[] = {"output", "hidden", "size", "stride", "dilation", "pad", "padding", "groups"};
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
+        if (ref_has(l, keys[i])) return true;
+    return false;
+}
+
 static void shape_crnn(struct ref_net *net, struct ref_layer *l)
 {
-    bool old = ref_has(l, "output_filters") || ref_has(l, "hidden_filters"), norm = ref_int(net, l, "batch_normalize", 0) != 0;
+    bool old = !ref_crnn_is_theirs(l), norm = ref_int(net, l, "batch_normalize", 0) != 0;
     int n = ref_int(net, l, old ? "output_filters" : "output", 1), hidden = ref_int(net, l, old ? "hidden_filters" : "hidden", 1);
     int size = old ? 3 : ref_int(net, l, "size", 3), groups = old ? 1 : ref_int(net, l, "groups", 1);
     int pad = old || ref_int(net, l, "pad", 0) ? size / 2 : ref_int(net, l, "padding", 0);
