@@ -4,6 +4,7 @@
 #ifndef PRUNE_COMMANDS_COMMON_H
 #define PRUNE_COMMANDS_COMMON_H
 
+#include "../base/nearest.h"
 #include "../model/weights_file.h"
 #include "../select/select.h"
 #include "../units/mask_file.h"
@@ -56,14 +57,14 @@ enum prune_code prune_args_host(const struct prune_args *a, struct prune_open_op
 /* "-flag 0" or "-flag 1". */
 enum prune_code prune_args_switch(const struct prune_args *a, const char *flag, bool fallback, bool *out, struct prune_status *st);
 
+/* Refuses an output that is one of the inputs (count of them, NULL: none), under whatever name. */
+enum prune_code prune_check_output(const char *out, const char *const *inputs, size_t count, struct prune_status *st);
+
 /* A criterion by its name; unknown: a usage error with the nearest name. */
 struct prune_criterion;
 enum prune_code prune_args_criterion(const char *name, const struct prune_criterion **out, struct prune_status *st);
 /* Scores of a criterion that needs no data ("magnitude", "bn-scale", "random"); one that does is refused with the way to go (score, then -scores).
  * scores: p->units.count values. norm: 1 or 2 (magnitude). */
 enum prune_code prune_project_score(const struct prune_project *p, const struct prune_criterion *criterion, int norm, uint64_t seed, double *scores, struct prune_status *st);
-
-/* The name nearest to `word` by edit distance; NULL when none is near. */
-const char *prune_nearest(const char *word, const char *const *names, size_t count);
 
 #endif
