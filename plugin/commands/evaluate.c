@@ -50,9 +50,7 @@ struct job {
 static enum prune_code check_output(const struct job *j, const char *path, struct prune_status *st)
 {
     const char *inputs[] = {j->data, j->cfg, j->weights, j->mask, j->set.list};
-    for (size_t i = 0; i < sizeof inputs / sizeof *inputs; i++)
-        if (inputs[i] && prune_same_file(path, inputs[i])) return prune_fail_usage(st, "output '%s' would overwrite an input", path);
-    return PRUNE_OK;
+    return prune_check_output(path, inputs, sizeof inputs / sizeof *inputs, st);
 }
 
 static enum prune_code read_options(struct job *j, const struct prune_args *a, struct prune_status *st)

@@ -80,8 +80,7 @@ static enum prune_code run(int argc, char **argv, const struct prune_host *host,
     if (!rc) rc = read_request(&args, &request, st);
     if (!rc) rc = prune_host_check(host, PRUNE_CAN_TRAIN, st);
     if (!rc) rc = prune_project_open(&project, args.positional[1], args.positional[2], NULL, st);
-    if (!rc && prune_same_file(request.out, args.positional[2]))
-        rc = prune_fail(st, "output '%s' would overwrite an input; choose another -out", request.out);
+    if (!rc) rc = prune_check_output(request.out, args.positional, 3, st);
     prune_project_close(&project);
     if (!rc) rc = host->open(host->context, args.positional[1], args.positional[2], &request.open, &net, st);
     if (rc) return rc;

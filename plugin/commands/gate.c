@@ -4,8 +4,7 @@
 #include <stdlib.h>
 
 #include "../base/file_io.h"
-#include "../model/net_shape.h"
-#include "args.h"
+#include "common.h"
 #include "verbs.h"
 
 static const char USAGE[] =
@@ -79,7 +78,9 @@ static enum prune_code write_gated(const char *in, const char *out, struct prune
     size_t size = 0, gates = 0;
     enum prune_code rc = prune_net_read(&cfg, &net, in, st);
     if (rc) return rc;
-    if (prune_same_file(in, out)) rc = prune_fail_usage(st, "-out '%s' is the input; name another file", out);
+    if (net.foreign_line)
+        rc = prune_fail(st, "cannot use '%s:%d': %s is known to AlexeyAB's and hank-ai's Darknet only, and no program of theirs, or ours, could run the cfg with [gate] sections", in, net.foreign_line, net.foreign);
+    if (!rc) rc = prune_check_output(out, &in, 1, st);
     if (!rc) rc = gated_text(&cfg, &net, &bytes, &size, &gates, st);
     if (!rc) rc = check_text(out, bytes, size, st);
     if (!rc) rc = prune_write_file(out, bytes, size, st);

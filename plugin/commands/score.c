@@ -101,10 +101,10 @@ static enum prune_code read_files(struct job *j, const struct prune_args *a, str
 static enum prune_code check_output(const struct job *j, const char *path, struct prune_status *st)
 {
     const char *inputs[] = {j->data, j->cfg, j->weights, j->set.list};
-    for (size_t i = 0; i < sizeof inputs / sizeof *inputs; i++)
-        if (inputs[i] && prune_same_file(path, inputs[i])) return prune_fail_usage(st, "output '%s' would overwrite an input", path);
     struct prune_writer *w;
-    enum prune_code rc = prune_writer_open(&w, path, st);
+    enum prune_code rc = prune_check_output(path, inputs, sizeof inputs / sizeof *inputs, st);
+    if (rc) return rc;
+    rc = prune_writer_open(&w, path, st);
     if (!rc) prune_writer_abort(w);
     return rc;
 }

@@ -61,9 +61,8 @@ static enum prune_code check_paths(const struct prune_args *a, const char *score
 {
     if (!scores) return prune_fail_usage(st, "flag '-scores FILE' is missing; 'darknet prune score' makes the file");
     if (!out) return prune_fail_usage(st, "flag '-out MASK' is missing");
-    if (prune_same_file(out, scores) || prune_same_file(out, a->positional[0]) || prune_same_file(out, a->positional[1]))
-        return prune_fail(st, "'%s' is an input and would be overwritten; choose another -out", out);
-    return PRUNE_OK;
+    const char *inputs[] = { a->positional[0], a->positional[1], scores };
+    return prune_check_output(out, inputs, 3, st);
 }
 
 static enum prune_code run(int argc, char **argv, const struct prune_host *host, struct prune_status *st)
