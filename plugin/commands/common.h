@@ -27,9 +27,10 @@ void prune_project_close(struct prune_project *p);   /* accepts a zeroed or clos
 #define PRUNE_SELECT_FLAGS {"macs", true}, {"params", true}, {"units", true}, {"per-layer", false}, {"protect", true}, \
     {"min-keep", true}, {"multiple", true}, {"cost", true}, {"cost-power", true}
 #define PRUNE_SELECT_HELP \
-    "  -macs R | -params R | -units R\n" \
-    "                    target: the fraction of the original multiply-adds, parameters or units that remains, 0 < R <= 1\n" \
-    "  -per-layer        the same fraction of every layer instead of one ranking over all of them (default: global)\n" \
+    "  -macs R           target: the fraction of the original multiply-adds that remains, 0 < R <= 1\n" \
+    "  -params R         the same of the parameters\n" \
+    "  -units R          the same of the units\n" \
+    "  -per-layer        the same fraction of every layer (default: one ranking over all of them)\n" \
     "  -protect L        layers whose units all stay: \"0\", \"0,81-83\" (default: none)\n" \
     "  -min-keep N       channels that every layer keeps at least (default: 1)\n" \
     "  -multiple N       kept counts are rounded up to a multiple of N, for example 8 (default: 1)\n" \
@@ -41,8 +42,8 @@ bool prune_args_has_target(const struct prune_args *a);
 
 /* Which images: -list -images -letterbox. */
 #define PRUNE_IMAGE_FLAGS {"list", true}, {"images", true}, {"letterbox", true}
-#define PRUNE_IMAGE_HELP \
-    "  -list FILE        image paths, one per line, in place of the data file's list\n" \
+#define PRUNE_IMAGE_HELP(role) \
+    "  -list FILE        image paths, one per line (default: the " role " list of the data file)\n" \
     "  -images N         the first N images only (default: all)\n" \
     "  -letterbox 0|1    detectors: 1 keeps the aspect ratio (gray borders), 0 stretches (default: 1)\n"
 enum prune_code prune_args_images(const struct prune_args *a, const char *data, enum prune_data_role role, struct prune_image_set *out, struct prune_status *st);

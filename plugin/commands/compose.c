@@ -11,8 +11,8 @@
 static const char USAGE[] =
     "usage: darknet prune compose <cfg> <A.mask.json> <B.mask.json> -out C.mask.json [-weights W]\n"
     "\n"
-    "A is a mask of the cfg, B a mask of the cfg that 'apply -mask A' writes. C is a mask of the first cfg: 'apply -mask C'\n"
-    "writes the same bytes as applying A and then B. Whole blocks compose too.\n"
+    "A is a mask of the cfg, B a mask of the cfg that 'apply -mask A' writes. C is a mask of the first\n"
+    "cfg: 'apply -mask C' writes the same bytes as applying A and then B. Whole blocks compose too.\n"
     "\n"
     "  -out FILE         mask file to write; it names the weights that A names\n"
     "  -weights W        weights file of the cfg: A must have been made with it (default: not checked)\n"

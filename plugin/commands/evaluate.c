@@ -15,11 +15,12 @@
 static const char USAGE[] =
     "usage: darknet prune evaluate <data> <cfg> <weights> [-flag value ...]\n"
     "\n"
-    "Classifier: mean cross-entropy, top-1 and top-5. Detector: AP@0.5 (area under the precision-recall curve) and\n"
-    "AP@[.5:.95] of each class and their means. Images are those of the data file's valid list, not augmented.\n"
+    "Classifier: mean cross-entropy, top-1 and top-5. Detector: AP@0.5 (area under the precision-recall\n"
+    "curve) and AP@[.5:.95] of each class and their means. Images are not augmented.\n"
     "\n"
-    PRUNE_IMAGE_HELP
-    "  -mask FILE        shut the gates of the units that this mask removes\n"
+    PRUNE_IMAGE_HELP("valid")
+    "  -mask FILE        shut the gates of the units that this mask removes; a mask with whole blocks\n"
+    "                    is refused\n"
     "  -other-weights 0|1\n"
     "                    1: the mask may have been made with other weights of the same cfg (default: 0)\n"
     "  -shut L:C[,L:C]   shut the gate of the unit that has channel C of layer L\n"

@@ -10,12 +10,11 @@
 static const char USAGE[] =
     "usage: darknet prune gate <cfg> -out FILE\n"
     "\n"
-    "Writes FILE: the cfg with a [gate] section behind every batch-normalised [convolutional] and every [batchnorm] section\n"
-    "that has none yet. Our executable loads, trains and evaluates such a cfg; one gate per prunable unit, all open unless\n"
-    "<base>.gates beside <base>.weights says otherwise (docs/gates.md). Stock Darknet does not know [gate]; pruning itself\n"
-    "(run, score) needs no sections.\n"
+    "Writes FILE: the cfg with a [gate] section behind every batch-normalised [convolutional] and every\n"
+    "[batchnorm] section that has none yet. Our executable loads, trains and evaluates such a cfg; one\n"
+    "gate per prunable unit, all open unless <base>.gates beside <base>.weights says otherwise\n"
+    "(docs/gates.md). Stock Darknet does not know [gate]; pruning itself (run, score) needs no sections.\n"
     "\n"
-    "options:\n"
     "  -out FILE         the cfg to write; required, not the input\n"
     "\n"
     "example:\n"
@@ -103,4 +102,4 @@ static enum prune_code run(int argc, char **argv, const struct prune_host *host,
     return write_gated(args.positional[0], out, st);
 }
 
-const struct prune_command prune_command_gate = {"gate", "writes a cfg with [gate] sections behind every batch-norm", USAGE, run};
+const struct prune_command prune_command_gate = {"gate", "write a cfg with a [gate] section behind every batch-norm", USAGE, run};

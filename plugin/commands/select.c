@@ -8,12 +8,13 @@
 #include "verbs.h"
 
 static const char USAGE[] =
-    "usage: darknet prune select <cfg> <weights> -scores FILE (-macs R | -params R | -units R | -drop-blocks N) -out MASK\n"
-    "                            [-flag value ...]\n"
+    "usage: darknet prune select <cfg> <weights> -scores FILE\n"
+    "                            (-macs R | -params R | -units R | -drop-block L | -drop-blocks N)\n"
+    "                            -out MASK [-flag value ...]\n"
     "\n"
-    "Chooses the units to remove, lowest score first, until the target is met on the real shape, and writes a mask file\n"
-    "('darknet prune apply ... -mask MASK' rewrites the network by it). A target that cannot be reached fails and names the\n"
-    "smallest reachable.\n"
+    "Chooses the units to remove, lowest score first, until the target is met on the real shape, and\n"
+    "writes a mask file ('darknet prune apply ... -mask MASK' rewrites the network by it). A target that\n"
+    "cannot be reached fails and names the smallest reachable.\n"
     "\n"
     "  -scores FILE      scores, as 'darknet prune score' writes them\n"
     "  -out MASK         mask file to write\n"
@@ -21,7 +22,7 @@ static const char USAGE[] =
     PRUNE_SELECT_HELP
     "\n"
     "example:\n"
-    "  darknet prune select net.cfg net.weights -scores net-taylor-fo.json -macs 0.5 -protect 0 -out net.mask.json\n"
+    "  darknet prune select net.cfg net.weights -scores scores.json -macs 0.5 -protect 0 -out mask.json\n"
     "\n"
     "exit codes: 0 done, 1 failed or out of reach, 2 wrong usage\n";
 

@@ -48,6 +48,8 @@ check "a verb near to none gets no offer" prune 2 "" "unknown verb 'quantize'" q
 check "an unknown flag offers the nearest" prune 2 "" "unknown flag '-mac'; did you mean '-macs'?" apply net.cfg net.weights -mac 0.5
 check "a result that cannot be written is a failure" bash -c "! '$darknet' prune criteria >/dev/full 2>/dev/null"
 
+check "no line of a help text is wider than 100 columns" test -z "$({ "$darknet" prune -help; for verb in $verbs; do "$darknet" prune "$verb" -help; done; } | awk 'length > 100')"
+
 # Every flag that a verb's help lists in its option column is one that the verb takes.
 flags_are_known() {
     local verb flag bad=0
