@@ -164,7 +164,7 @@ static void print_percent(double fraction)
 static void print_result(const struct job *j)
 {
     const struct prune_evaluation *e = &j->result;
-    printf("%zu images, %.1f s of forward passes (%.2f ms per image)\n", e->images, e->seconds, e->images ? 1000 * e->seconds / (double)e->images : 0);
+    printf("%zu image%s, %.1f s of forward passes (%.2f ms per image)\n", e->images, e->images == 1 ? "" : "s", e->seconds, e->images ? 1000 * e->seconds / (double)e->images : 0);
     if (!isnan(e->loss)) printf("loss %.9g\n", e->loss);
     if (!isnan(e->top1)) printf("top-1 %.2f%% (%.0f of %zu)\n", 100 * e->top1, e->top1 * (double)e->images, e->images);
     if (!isnan(e->top5)) printf("top-%d %.2f%%\n", e->classes && e->classes < 5 ? e->classes : 5, 100 * e->top5);

@@ -170,6 +170,7 @@ check "scores of another cfg are refused" prune 1 "" "foreign.json' belong to an
 
 check "kept counts that allow no smaller network name the flag" prune 1 "" "take a smaller -multiple, or let more remain" select "${net[@]}" -scores "$work/m.json" -macs 0.5 -multiple 1000 -out "$work/x.json"
 check "of -min-keep, too" prune 1 "" "take a smaller -min-keep, or let more remain" select "${net[@]}" -scores "$work/m.json" -macs 0.5 -min-keep 1000 -out "$work/x.json"
+check "and no flag where none is in the way" prune 1 "" "; let more remain" select "${net[@]}" -scores "$work/m.json" -macs 0.001 -out "$work/x.json"
 
 # gate, finetune: what nobody could run, what would be lost
 sed '0,/activation=[a-z]*/s//activation=mish/' "$work/net.cfg" >"$work/mish.cfg"

@@ -124,6 +124,7 @@ expect "a block is named by its shortcut" 1 "layer 5 of '$work/res.cfg' is a [co
 expect "a list that is none" 2 "'3;6' is not a list of layer numbers" "$bin" prune apply "${net[@]}" -drop-block '3;6' -out "$work/x"
 expect "a protected layer keeps its block" 1 "holds a layer that is protected by the user" "$bin" prune apply "${net[@]}" -drop-block 6 -protect 4 -out "$work/x"
 expect "-drop-blocks goes round it" 0 "drops 2 blocks: layers 1-3, layers 10-11" "$bin" prune apply "${net[@]}" -criterion magnitude -drop-blocks 2 -protect 4 -verify 0 -out "$work/l"
+expect "a target out of reach names what the user protects" 1 "; protect fewer layers, or let more remain" "$bin" prune select "${net[@]}" -scores "$work/s.json" -macs 0.01 -protect 1 -out "$work/x.json"
 printf 'classes=10\nvalid=%s\nnames=%s\n' "$work/v.txt" "$work/v.txt" >"$work/d.data"
 echo x >"$work/v.txt"
 expect "evaluate says that it cannot shut a block" 1 "drops whole blocks (the shortcut at layer 3), which this verb cannot shut" "$bin" prune evaluate "$work/d.data" "${net[@]}" -mask "$work/d/res-pruned.mask.json"
