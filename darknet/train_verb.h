@@ -24,9 +24,11 @@ int train_verb(const struct train_manner *manner, int argc, char **argv);
 /* The flags both verbs take, for their usage texts. */
 #define TRAIN_FLAGS_HELP \
     "  -clear            start over: the images that the weights have seen count as none\n" \
-    "  -iterations N     train N iterations from the schedule's beginning, whatever the weights have seen (fine-tuning of trained weights)\n" \
+    "  -iterations N     train N iterations from the schedule's beginning, whatever the weights have seen\n" \
+    "                    (fine-tuning of trained weights)\n" \
     "  -threads N        worker threads (default: all cores)\n" \
-    "  -seed N           order and augmentation of images, dropout and fresh weights depend on this alone (default: 1)\n" \
+    "  -seed N           order and augmentation of images, dropout and fresh weights depend on this\n" \
+    "                    alone (default: 1)\n" \
     "  -gpus L -i N -nogpu   accepted as Darknet does; training runs on the CPU\n" \
     "  -help             this text\n"
 

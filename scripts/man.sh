@@ -18,8 +18,6 @@ darknet\-prune \- prune trained Darknet networks
 .I verb
 .RI [ arguments ]
 .SH DESCRIPTION
-Removes whole channels from a trained Darknet network and writes a cfg and a weights file that every Darknet loads.
-.PP
 HEAD
 "$darknet" prune -help | verbatim
 for verb in $verbs; do
@@ -28,7 +26,7 @@ for verb in $verbs; do
 done
 cat <<'TAIL'
 .SH EXIT STATUS
-0 done; 1 failed, the message says why; 2 bad usage.
+0 done; 1 failed or interrupted, the message says why; 2 wrong usage.
 .SH SEE ALSO
 README.md and docs/ of the source.
 TAIL

@@ -27,6 +27,22 @@ static char *beside(const char *target, const char *what)
     return prune_format("%.*s.%s.%s.%ld", (int)(name - target), target, name, what, (long)getpid());
 }
 
+static char *folder_of(const char *target)
+{
+    int length = (int)(name_of(target) - target);
+    return length ? prune_format("%.*s", length, target) : strdup(".");
+}
+
+/* Said here, a folder that takes no files is named with the file the caller knows, not with the staged one. */
+static enum prune_code check_folder(const struct prune_set_file *f, struct prune_status *st)
+{
+    char *folder = folder_of(f->target);
+    if (!folder) return prune_fail_memory(st, strlen(f->target), "a file name");
+    int why = access(folder, W_OK | X_OK) ? errno : 0;
+    free(folder);
+    return why ? prune_fail(st, "cannot write '%s': %s", f->path, strerror(why)) : PRUNE_OK;
+}
+
 enum prune_code prune_set_add(struct prune_file_set *set, const char *path, const char **staged, struct prune_status *st)
 {
     struct stat info;
@@ -41,14 +57,13 @@ enum prune_code prune_set_add(struct prune_file_set *set, const char *path, cons
     for (size_t i = 0; i + 1 < set->count; i++)
         if (prune_same_file(set->items[i].target, f->target)) return prune_fail(st, "cannot write '%s': it is the same file as '%s'; remove that link", path, set->items[i].path);
     *staged = f->staged;
-    return PRUNE_OK;
+    return check_folder(f, st);
 }
 
 /* An open folder, locked; -1: cannot be opened. Where locks are not to be had (some network file systems) the lock is left out. */
 static int lock_folder(const char *target)
 {
-    int length = (int)(name_of(target) - target);
-    char *folder = length ? prune_format("%.*s", length, target) : strdup(".");
+    char *folder = folder_of(target);
     int fd = folder ? open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
     free(folder);
     if (fd >= 0)

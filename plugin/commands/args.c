@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../base/nearest.h"
+
 static bool is_flag(const char *text)
 {
     return text[0] == '-' && isalpha((unsigned char)text[1]);
@@ -21,11 +23,23 @@ static int find_flag(const struct prune_flag *flags, const char *name)
     return -1;
 }
 
+static enum prune_code unknown_flag(const struct prune_flag *flags, const char *name, struct prune_status *st)
+{
+    const char *names[PRUNE_FLAG_ROOM], *near;
+    size_t count = 0;
+    while (flags[count].name && count < PRUNE_FLAG_ROOM) {
+        names[count] = flags[count].name;
+        count++;
+    }
+    near = prune_nearest(name, names, count);
+    return prune_fail_usage(st, "unknown flag '-%s'%s%s%s", name, near ? "; did you mean '-" : "", near ? near : "", near ? "'?" : "");
+}
+
 static enum prune_code take_flag(struct prune_args *a, int argc, char **argv, int *at, struct prune_status *st)
 {
     const char *name = argv[*at] + 1;
     int index = find_flag(a->flags, name);
-    if (index < 0) return prune_fail_usage(st, "unknown flag '-%s'", name);
+    if (index < 0) return unknown_flag(a->flags, name, st);
     if ((size_t)index >= sizeof a->values / sizeof *a->values) return prune_fail_usage(st, "flag '-%s': too many flags", name);
     if (a->values[index]) return prune_fail_usage(st, "flag '-%s' is given twice", name);
     if (!a->flags[index].takes_value) {

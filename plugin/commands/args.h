@@ -8,7 +8,8 @@
 #include "../base/status.h"
 
 struct prune_flag { const char *name; bool takes_value; };       /* name without dash; list ends with {0} */
-struct prune_args { const char *positional[8]; int count; const struct prune_flag *flags; const char *values[48]; };
+enum { PRUNE_FLAG_ROOM = 48 };
+struct prune_args { const char *positional[8]; int count; const struct prune_flag *flags; const char *values[PRUNE_FLAG_ROOM]; };
 
 enum prune_code prune_args_parse(struct prune_args *a, int argc, char **argv, const struct prune_flag *flags, int min_positional, int max_positional, struct prune_status *st);
 bool prune_args_has(const struct prune_args *a, const char *flag);

@@ -32,13 +32,19 @@ static const struct prune_command *find_verb(const char *name)
 static void print_summary(FILE *out)
 {
     fputs("usage: darknet prune <verb> [arguments] [-flag value ...]\n\n"
-          "Removes whole channels from a trained Darknet network; the result is a smaller cfg and weights that every Darknet loads.\n\n"
+          "Removes whole channels and residual blocks from a trained Darknet network. The result is a smaller\n"
+          "cfg and weights that load wherever the original does.\n\n"
           "quick start:\n"
-          "  $ darknet prune run data.data net.cfg net.weights -macs 0.5 -out pruned      prune to half the multiply-adds, fine-tune, report\n"
-          "  $ darknet prune inspect net.cfg net.weights                                  look at the layers and what can be removed\n\n"
+          "  # look at the layers and at what can be removed\n"
+          "  $ darknet prune inspect net.cfg net.weights\n"
+          "  # prune to half the multiply-adds, fine-tune for two epochs, report\n"
+          "  $ darknet prune run data.data net.cfg net.weights -macs 0.5 -finetune 2 -out pruned\n"
+          "  # prune without data and training, cfgs of every Darknet\n"
+          "  $ darknet prune apply net.cfg net.weights -criterion magnitude -macs 0.5 -out pruned\n\n"
           "verbs:\n", out);
     for (int i = 0; i < VERB_COUNT; i++) fprintf(out, "  %-9s  %s\n", VERBS[i]->name, VERBS[i]->summary);
-    fputs("\n'darknet prune <verb> -help' explains a verb and its flags, 'darknet prune -version' prints the version.\n"
+    fputs("\n'darknet prune <verb> -help' explains a verb and its flags, 'darknet prune -version' prints\n"
+          "the version.\n"
           "exit codes: 0 done, 1 failed or interrupted, 2 wrong usage\n", out);
 }
 

@@ -136,6 +136,13 @@ enum prune_code prune_args_host(const struct prune_args *a, struct prune_open_op
     return PRUNE_OK;
 }
 
+enum prune_code prune_check_output(const char *out, const char *const *inputs, size_t count, struct prune_status *st)
+{
+    for (size_t i = 0; i < count; i++)
+        if (inputs[i] && prune_same_file(out, inputs[i])) return prune_fail_usage(st, "'%s' is an input and would be overwritten; name another file", out);
+    return PRUNE_OK;
+}
+
 enum prune_code prune_args_criterion(const char *name, const struct prune_criterion **out, struct prune_status *st)
 {
     *out = prune_criterion_find(name);
@@ -163,39 +170,4 @@ enum prune_code prune_project_score(const struct prune_project *p, const struct 
     enum prune_code rc = criterion->finish(state, &in, scores, st);
     free(state);
     return rc;
-}
-
-/* Edit distance in two rows; words longer than the rows count as far. */
-static size_t distance(const char *a, const char *b)
-{
-    enum { WIDTH = 40 };
-    size_t row[WIDTH + 1], n = strlen(b);
-    if (n > WIDTH || strlen(a) > WIDTH) return WIDTH;
-    for (size_t j = 0; j <= n; j++) row[j] = j;
-    for (size_t i = 0; a[i]; i++) {
-        size_t diagonal = row[0];
-        row[0] = i + 1;
-        for (size_t j = 1; j <= n; j++) {
-            size_t best = diagonal + (a[i] != b[j - 1]);
-            diagonal = row[j];
-            if (row[j] + 1 < best) best = row[j] + 1;
-            if (row[j - 1] + 1 < best) best = row[j - 1] + 1;
-            row[j] = best;
-        }
-    }
-    return row[n];
-}
-
-const char *prune_nearest(const char *word, const char *const *names, size_t count)
-{
-    const char *near = NULL;
-    size_t best = strlen(word) / 2 + 1;   /* more than half of the word wrong is no typing error */
-    for (size_t i = 0; i < count; i++) {
-        size_t d = distance(word, names[i]);
-        if (d < best) {
-            best = d;
-            near = names[i];
-        }
-    }
-    return near;
 }

@@ -4,6 +4,7 @@
 #ifndef PRUNE_COMMANDS_COMMON_H
 #define PRUNE_COMMANDS_COMMON_H
 
+#include "../base/nearest.h"
 #include "../model/weights_file.h"
 #include "../select/select.h"
 #include "../units/mask_file.h"
@@ -28,9 +29,10 @@ void prune_project_close(struct prune_project *p);   /* accepts a zeroed or clos
 #define PRUNE_SELECT_FLAGS {"macs", true}, {"params", true}, {"units", true}, {"per-layer", false}, {"protect", true}, \
     {"min-keep", true}, {"multiple", true}, {"cost", true}, {"cost-power", true}
 #define PRUNE_SELECT_HELP \
-    "  -macs R | -params R | -units R\n" \
-    "                    target: the fraction of the original multiply-adds, parameters or units that remains, 0 < R <= 1\n" \
-    "  -per-layer        the same fraction of every layer instead of one ranking over all of them (default: global)\n" \
+    "  -macs R           target: the fraction of the original multiply-adds that remains, 0 < R <= 1\n" \
+    "  -params R         the same of the parameters\n" \
+    "  -units R          the same of the units\n" \
+    "  -per-layer        the same fraction of every layer (default: one ranking over all of them)\n" \
     "  -protect L        layers whose units all stay: \"0\", \"0,81-83\" (default: none)\n" \
     "  -min-keep N       channels that every layer keeps at least (default: 1)\n" \
     "  -multiple N       kept counts are rounded up to a multiple of N, for example 8 (default: 1)\n" \
@@ -42,8 +44,8 @@ bool prune_args_has_target(const struct prune_args *a);
 
 /* Which images: -list -images -letterbox. */
 #define PRUNE_IMAGE_FLAGS {"list", true}, {"images", true}, {"letterbox", true}
-#define PRUNE_IMAGE_HELP \
-    "  -list FILE        image paths, one per line, in place of the data file's list\n" \
+#define PRUNE_IMAGE_HELP(role) \
+    "  -list FILE        image paths, one per line (default: the " role " list of the data file)\n" \
     "  -images N         the first N images only (default: all)\n" \
     "  -letterbox 0|1    detectors: 1 keeps the aspect ratio (gray borders), 0 stretches (default: 1)\n"
 enum prune_code prune_args_images(const struct prune_args *a, const char *data, enum prune_data_role role, struct prune_image_set *out, struct prune_status *st);
@@ -58,14 +60,14 @@ enum prune_code prune_args_host(const struct prune_args *a, struct prune_open_op
 /* "-flag 0" or "-flag 1". */
 enum prune_code prune_args_switch(const struct prune_args *a, const char *flag, bool fallback, bool *out, struct prune_status *st);
 
+/* Refuses an output that is one of the inputs (count of them, NULL: none), under whatever name. */
+enum prune_code prune_check_output(const char *out, const char *const *inputs, size_t count, struct prune_status *st);
+
 /* A criterion by its name; unknown: a usage error with the nearest name. */
 struct prune_criterion;
 enum prune_code prune_args_criterion(const char *name, const struct prune_criterion **out, struct prune_status *st);
 /* Scores of a criterion that needs no data ("magnitude", "bn-scale", "random"); one that does is refused with the way to go (score, then -scores).
  * scores: p->units.count values. norm: 1 or 2 (magnitude). */
 enum prune_code prune_project_score(const struct prune_project *p, const struct prune_criterion *criterion, int norm, uint64_t seed, double *scores, struct prune_status *st);
-
-/* The name nearest to `word` by edit distance; NULL when none is near. */
-const char *prune_nearest(const char *word, const char *const *names, size_t count);
 
 #endif

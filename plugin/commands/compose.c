@@ -11,8 +11,8 @@
 static const char USAGE[] =
     "usage: darknet prune compose <cfg> <A.mask.json> <B.mask.json> -out C.mask.json [-weights W]\n"
     "\n"
-    "A is a mask of the cfg, B a mask of the cfg that 'apply -mask A' writes. C is a mask of the first cfg: 'apply -mask C'\n"
-    "writes the same bytes as applying A and then B. Whole blocks compose too.\n"
+    "A is a mask of the cfg, B a mask of the cfg that 'apply -mask A' writes. C is a mask of the first\n"
+    "cfg: 'apply -mask C' writes the same bytes as applying A and then B. Whole blocks compose too.\n"
     "\n"
     "  -out FILE         mask file to write; it names the weights that A names\n"
     "  -weights W        weights file of the cfg: A must have been made with it (default: not checked)\n"
@@ -43,7 +43,7 @@ static enum prune_code stage_read(struct stage *s, const char *mask, struct prun
 {
     const struct prune_cut_request none = { 0 };
     enum prune_code rc = prune_cut_open(&s->cut, &s->project, &none, mask, NULL, NULL, st);
-    if (rc) return prune_explain(st, "mask '%s': ", mask);
+    if (rc) return rc;
     s->removed = calloc(s->cut.units->count + 1, 1);
     if (!s->removed) return prune_fail_memory(st, s->cut.units->count, "mask");
     rc = prune_mask_read(mask, s->cut.units, &s->cut.origin, s->removed, st);
@@ -177,8 +177,9 @@ static enum prune_code run(int argc, char **argv, const struct prune_host *host,
     if (rc) return rc;
     const char *out = prune_args_string(&args, "out", NULL), *weights = prune_args_string(&args, "weights", NULL);
     if (!out) return prune_fail_usage(st, "flag '-out FILE' is missing");
-    for (int i = 0; i < 3; i++)
-        if (prune_same_file(out, args.positional[i])) return prune_fail(st, "'%s' is an input and would be overwritten; choose another -out", out);
+    const char *inputs[] = { args.positional[0], args.positional[1], args.positional[2], weights };
+    rc = prune_check_output(out, inputs, 4, st);
+    if (rc) return rc;
     char *name = prune_format("%s after %s", args.positional[0], args.positional[1]);
     if (!name) return prune_fail_memory(st, strlen(out), "a file name");
     rc = prune_project_open(&a.project, args.positional[0], weights, NULL, st);

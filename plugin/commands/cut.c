@@ -80,7 +80,8 @@ static enum prune_code choose_lowest(const struct prune_project *p, const struct
     }
     free(c);
     if (taken == (size_t)list->lowest) return PRUNE_OK;
-    return prune_fail(st, "-drop-blocks %ld cannot be reached: '%s' has %zu blocks that can go and have a score; 'darknet prune inspect' lists them", list->lowest, p->net.cfg->path, taken);
+    return prune_fail(st, "-drop-blocks %ld cannot be reached: '%s' has %zu block%s that can go and %s a score; 'darknet prune inspect' lists the blocks", list->lowest,
+                      p->net.cfg->path, taken, taken == 1 ? "" : "s", taken == 1 ? "has" : "have");
 }
 
 /* The flags' blocks, the mask's, and the chosen ones. */

@@ -8,9 +8,11 @@
 
 #define PRUNE_DROP_FLAGS {"drop-block", true}, {"drop-blocks", true}
 #define PRUNE_DROP_HELP \
-    "  -drop-block L     take these residual blocks out whole, named by the layer numbers of their shortcuts: \"12,45\"\n" \
-    "                    ('darknet prune inspect' lists them); the target is then met on what is left\n" \
-    "  -drop-blocks N    take out the N blocks of lowest score: the mean score of the removable units inside\n"
+    "  -drop-block L     take these residual blocks out whole, named by the layer numbers of their\n" \
+    "                    shortcuts, \"12,45\" ('darknet prune inspect' lists them); a target counts what\n" \
+    "                    they save\n" \
+    "  -drop-blocks N    take out the N blocks of lowest score: the mean score of the removable units\n" \
+    "                    inside\n"
 
 struct prune_cut_request { int *shortcuts; size_t count; long lowest; };
 /* Reads the two flags; prune_cut_request_free in any case. */

@@ -15,11 +15,12 @@
 static const char USAGE[] =
     "usage: darknet prune evaluate <data> <cfg> <weights> [-flag value ...]\n"
     "\n"
-    "Classifier: mean cross-entropy, top-1 and top-5. Detector: AP@0.5 (area under the precision-recall curve) and\n"
-    "AP@[.5:.95] of each class and their means. Images are those of the data file's valid list, not augmented.\n"
+    "Classifier: mean cross-entropy, top-1 and top-5. Detector: AP@0.5 (area under the precision-recall\n"
+    "curve) and AP@[.5:.95] of each class and their means. Images are not augmented.\n"
     "\n"
-    PRUNE_IMAGE_HELP
-    "  -mask FILE        shut the gates of the units that this mask removes\n"
+    PRUNE_IMAGE_HELP("valid")
+    "  -mask FILE        shut the gates of the units that this mask removes; a mask with whole blocks\n"
+    "                    is refused\n"
     "  -other-weights 0|1\n"
     "                    1: the mask may have been made with other weights of the same cfg (default: 0)\n"
     "  -shut L:C[,L:C]   shut the gate of the unit that has channel C of layer L\n"
@@ -50,9 +51,7 @@ struct job {
 static enum prune_code check_output(const struct job *j, const char *path, struct prune_status *st)
 {
     const char *inputs[] = {j->data, j->cfg, j->weights, j->mask, j->set.list};
-    for (size_t i = 0; i < sizeof inputs / sizeof *inputs; i++)
-        if (inputs[i] && prune_same_file(path, inputs[i])) return prune_fail_usage(st, "output '%s' would overwrite an input", path);
-    return PRUNE_OK;
+    return prune_check_output(path, inputs, sizeof inputs / sizeof *inputs, st);
 }
 
 static enum prune_code read_options(struct job *j, const struct prune_args *a, struct prune_status *st)
@@ -165,7 +164,7 @@ static void print_percent(double fraction)
 static void print_result(const struct job *j)
 {
     const struct prune_evaluation *e = &j->result;
-    printf("%zu images, %.1f s of forward passes (%.2f ms per image)\n", e->images, e->seconds, e->images ? 1000 * e->seconds / (double)e->images : 0);
+    printf("%zu image%s, %.1f s of forward passes (%.2f ms per image)\n", e->images, e->images == 1 ? "" : "s", e->seconds, e->images ? 1000 * e->seconds / (double)e->images : 0);
     if (!isnan(e->loss)) printf("loss %.9g\n", e->loss);
     if (!isnan(e->top1)) printf("top-1 %.2f%% (%.0f of %zu)\n", 100 * e->top1, e->top1 * (double)e->images, e->images);
     if (!isnan(e->top5)) printf("top-%d %.2f%%\n", e->classes && e->classes < 5 ? e->classes : 5, 100 * e->top5);

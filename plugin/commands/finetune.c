@@ -9,23 +9,26 @@
 #include "verbs.h"
 
 static const char usage[] =
-    "usage: darknet prune finetune <data> <cfg> <weights> -length N -out FILE [options]\n"
+    "usage: darknet prune finetune <data> <cfg> <weights> -length N -out FILE [-flag value ...]\n"
     "\n"
-    "Trains trained weights further, with a counter of its own (a 'seen' past max_batches does not matter), and writes FILE.\n"
+    "Trains trained weights further, with a counter of its own (a 'seen' past max_batches does not\n"
+    "matter), and writes FILE.\n"
     "\n"
-    "options\n"
     "  -length N         epochs ('2', '0.5') or iterations ('300i'); required\n"
     "  -out FILE         weights file to write; required\n"
-    "  -lr X             learning rate at the start, falling to 0 along a half cosine (default: the cfg's learning_rate, at most 0.01)\n"
-    "  -momentum X, -decay X      of SGD (default: the cfg's)\n"
-    "  -recalibrate N    first average batch-norm statistics over N training images, drawn as in training (default: 0)\n"
+    "  -lr X             learning rate at the start, falling to 0 along a half cosine\n"
+    "                    (default: the cfg's learning_rate, at most 0.01)\n"
+    "  -momentum X       of SGD (default: the cfg's)\n"
+    "  -decay X          of SGD (default: the cfg's)\n"
+    "  -recalibrate N    first average batch-norm statistics over N training images, drawn as in\n"
+    "                    training (default: 0)\n"
     "  -save-every N     write FILE every N steps as well (default: each epoch)\n"
     PRUNE_HOST_HELP
     "\n"
-    "example\n"
-    "  darknet prune finetune cifar10.data net-pruned.cfg net-pruned.weights -length 2 -out net-tuned.weights\n"
+    "example:\n"
+    "  darknet prune finetune cifar.data net-pruned.cfg net-pruned.weights -length 2 -out tuned.weights\n"
     "\n"
-    "exit code: 0 done, 1 failed or interrupted (FILE then holds the last good weights), 2 bad usage\n";
+    "exit codes: 0 done, 1 failed or interrupted (FILE then holds the last good weights), 2 wrong usage\n";
 
 static const struct prune_flag flags[] = {{"length", true}, {"out", true}, {"lr", true}, {"momentum", true}, {"decay", true}, {"recalibrate", true},
                                           {"save-every", true}, PRUNE_HOST_FLAGS, {0}};
@@ -80,8 +83,7 @@ static enum prune_code run(int argc, char **argv, const struct prune_host *host,
     if (!rc) rc = read_request(&args, &request, st);
     if (!rc) rc = prune_host_check(host, PRUNE_CAN_TRAIN, st);
     if (!rc) rc = prune_project_open(&project, args.positional[1], args.positional[2], NULL, st);
-    if (!rc && prune_same_file(request.out, args.positional[2]))
-        rc = prune_fail(st, "output '%s' would overwrite an input; choose another -out", request.out);
+    if (!rc) rc = prune_check_output(request.out, args.positional, 3, st);
     prune_project_close(&project);
     if (!rc) rc = host->open(host->context, args.positional[1], args.positional[2], &request.open, &net, st);
     if (rc) return rc;

@@ -4,19 +4,17 @@
 #include <stdlib.h>
 
 #include "../base/file_io.h"
-#include "../model/net_shape.h"
-#include "args.h"
+#include "common.h"
 #include "verbs.h"
 
 static const char USAGE[] =
     "usage: darknet prune gate <cfg> -out FILE\n"
     "\n"
-    "Writes FILE: the cfg with a [gate] section behind every batch-normalised [convolutional] and every [batchnorm] section\n"
-    "that has none yet. Our executable loads, trains and evaluates such a cfg; one gate per prunable unit, all open unless\n"
-    "<base>.gates beside <base>.weights says otherwise (docs/gates.md). Stock Darknet does not know [gate]; pruning itself\n"
-    "(run, score) needs no sections.\n"
+    "Writes FILE: the cfg with a [gate] section behind every batch-normalised [convolutional] and every\n"
+    "[batchnorm] section that has none yet. Our executable loads, trains and evaluates such a cfg; one\n"
+    "gate per prunable unit, all open unless <base>.gates beside <base>.weights says otherwise\n"
+    "(docs/gates.md). Stock Darknet does not know [gate]; pruning itself (run, score) needs no sections.\n"
     "\n"
-    "options:\n"
     "  -out FILE         the cfg to write; required, not the input\n"
     "\n"
     "example:\n"
@@ -79,7 +77,9 @@ static enum prune_code write_gated(const char *in, const char *out, struct prune
     size_t size = 0, gates = 0;
     enum prune_code rc = prune_net_read(&cfg, &net, in, st);
     if (rc) return rc;
-    if (prune_same_file(in, out)) rc = prune_fail_usage(st, "-out '%s' is the input; name another file", out);
+    if (net.foreign_line)
+        rc = prune_fail(st, "cannot use '%s:%d': %s is known to AlexeyAB's and hank-ai's Darknet only, and no program of theirs, or ours, could run the cfg with [gate] sections", in, net.foreign_line, net.foreign);
+    if (!rc) rc = prune_check_output(out, &in, 1, st);
     if (!rc) rc = gated_text(&cfg, &net, &bytes, &size, &gates, st);
     if (!rc) rc = check_text(out, bytes, size, st);
     if (!rc) rc = prune_write_file(out, bytes, size, st);
@@ -102,4 +102,4 @@ static enum prune_code run(int argc, char **argv, const struct prune_host *host,
     return write_gated(args.positional[0], out, st);
 }
 
-const struct prune_command prune_command_gate = {"gate", "writes a cfg with [gate] sections behind every batch-norm", USAGE, run};
+const struct prune_command prune_command_gate = {"gate", "write a cfg with a [gate] section behind every batch-norm", USAGE, run};

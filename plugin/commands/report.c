@@ -13,8 +13,8 @@
 static const char USAGE[] =
     "usage: darknet prune report <report.json | folder of a run>\n"
     "\n"
-    "Prints what a run did: the table before/after (accuracy, parameters, multiply-adds, BFLOPs, MB, milliseconds),\n"
-    "the accuracy after each stage, and where the pruned network is.\n"
+    "Prints what a run did: the table before/after (accuracy, parameters, multiply-adds, BFLOPs, MB,\n"
+    "milliseconds), the accuracy after each stage, and where the pruned network is.\n"
     "\n"
     "example:\n"
     "  darknet prune report pruned/report.json\n"

@@ -13,21 +13,25 @@
 #include "verbs.h"
 
 static const char USAGE[] =
-    "usage: darknet prune score <data> <cfg> <weights> -criterion C[,C...] (-out FILE | -csv FILE) [-flag value ...]\n"
-    "       darknet prune score <cfg> <weights> -criterion C[,C...] ...      criteria that need no images\n"
+    "usage: darknet prune score <data> <cfg> <weights> [-criterion C[,C...]] (-out FILE | -csv FILE)\n"
+    "                           [-flag value ...]\n"
+    "       darknet prune score <cfg> <weights> -criterion C ...        criteria that need no images\n"
     "\n"
-    "Scores every unit (channels that live or die together): the lower, the less it matters. Images are read in list\n"
-    "order and not augmented, batch-norm uses its rolling statistics, nothing is trained. Several criteria share one pass.\n"
+    "Scores every unit (channels that live or die together): the lower, the less it matters. Images are\n"
+    "read in list order and not augmented, batch-norm uses its rolling statistics, nothing is trained.\n"
+    "Several criteria share one pass.\n"
     "\n"
     "  -criterion C[,C]  'darknet prune criteria' lists them (default: taylor-fo)\n"
-    "  -norm 1|2         magnitude: L1 or L2 (default: 2)\n"
-    "  -minibatch B      images per minibatch; taylor-fo averages gradients inside one (default: the cfg's batch / subdivisions)\n"
-    PRUNE_IMAGE_HELP
-    "                    without -list: the training list of the data file\n"
+    "  -norm 1|2         magnitude: L1 or L2 norm of a filter (default: 2)\n"
+    "  -minibatch B      images per minibatch; taylor-fo averages gradients inside one\n"
+    "                    (default: the cfg's batch / subdivisions)\n"
+    PRUNE_IMAGE_HELP("training")
     "  -protect L        layers whose units are marked protected: \"0\", \"0,81-83\" (default: none)\n"
     PRUNE_HOST_HELP
-    "  -out FILE         score file (JSON) for 'select' and 'apply'; several criteria: FILE with -<criterion> before its ending\n"
-    "  -csv FILE         one row per producing channel: layer,channel,unit,protected and a column per criterion\n"
+    "  -out FILE         score file (JSON) for 'select' and 'apply'; several criteria: FILE with\n"
+    "                    -<criterion> before its ending\n"
+    "  -csv FILE         one row per producing channel: layer,channel,unit,protected and a column per\n"
+    "                    criterion\n"
     "\n"
     "examples:\n"
     "  darknet prune score data.data net.cfg net.weights -images 1000 -minibatch 128 -out scores.json\n"
@@ -101,10 +105,10 @@ static enum prune_code read_files(struct job *j, const struct prune_args *a, str
 static enum prune_code check_output(const struct job *j, const char *path, struct prune_status *st)
 {
     const char *inputs[] = {j->data, j->cfg, j->weights, j->set.list};
-    for (size_t i = 0; i < sizeof inputs / sizeof *inputs; i++)
-        if (inputs[i] && prune_same_file(path, inputs[i])) return prune_fail_usage(st, "output '%s' would overwrite an input", path);
     struct prune_writer *w;
-    enum prune_code rc = prune_writer_open(&w, path, st);
+    enum prune_code rc = prune_check_output(path, inputs, sizeof inputs / sizeof *inputs, st);
+    if (rc) return rc;
+    rc = prune_writer_open(&w, path, st);
     if (!rc) prune_writer_abort(w);
     return rc;
 }

@@ -8,12 +8,13 @@
 #include "verbs.h"
 
 static const char USAGE[] =
-    "usage: darknet prune select <cfg> <weights> -scores FILE (-macs R | -params R | -units R | -drop-blocks N) -out MASK\n"
-    "                            [-flag value ...]\n"
+    "usage: darknet prune select <cfg> <weights> -scores FILE\n"
+    "                            (-macs R | -params R | -units R | -drop-block L | -drop-blocks N)\n"
+    "                            -out MASK [-flag value ...]\n"
     "\n"
-    "Chooses the units to remove, lowest score first, until the target is met on the real shape, and writes a mask file\n"
-    "('darknet prune apply ... -mask MASK' rewrites the network by it). A target that cannot be reached fails and names the\n"
-    "smallest reachable.\n"
+    "Chooses the units to remove, lowest score first, until the target is met on the real shape, and\n"
+    "writes a mask file ('darknet prune apply ... -mask MASK' rewrites the network by it). A target that\n"
+    "cannot be reached fails and names the smallest reachable.\n"
     "\n"
     "  -scores FILE      scores, as 'darknet prune score' writes them\n"
     "  -out MASK         mask file to write\n"
@@ -21,7 +22,7 @@ static const char USAGE[] =
     PRUNE_SELECT_HELP
     "\n"
     "example:\n"
-    "  darknet prune select net.cfg net.weights -scores net-taylor-fo.json -macs 0.5 -protect 0 -out net.mask.json\n"
+    "  darknet prune select net.cfg net.weights -scores scores.json -macs 0.5 -protect 0 -out mask.json\n"
     "\n"
     "exit codes: 0 done, 1 failed or out of reach, 2 wrong usage\n";
 
@@ -61,9 +62,8 @@ static enum prune_code check_paths(const struct prune_args *a, const char *score
 {
     if (!scores) return prune_fail_usage(st, "flag '-scores FILE' is missing; 'darknet prune score' makes the file");
     if (!out) return prune_fail_usage(st, "flag '-out MASK' is missing");
-    if (prune_same_file(out, scores) || prune_same_file(out, a->positional[0]) || prune_same_file(out, a->positional[1]))
-        return prune_fail(st, "'%s' is an input and would be overwritten; choose another -out", out);
-    return PRUNE_OK;
+    const char *inputs[] = { a->positional[0], a->positional[1], scores };
+    return prune_check_output(out, inputs, 3, st);
 }
 
 static enum prune_code run(int argc, char **argv, const struct prune_host *host, struct prune_status *st)

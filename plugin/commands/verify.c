@@ -8,11 +8,13 @@
 #include "verbs.h"
 
 static const char USAGE[] =
-    "usage: darknet prune verify <cfg> <masked.weights> <pruned.cfg> <pruned.weights> [-data D -images N | -random N] [-flag value ...]\n"
+    "usage: darknet prune verify <cfg> <masked.weights> <pruned.cfg> <pruned.weights>\n"
+    "                            [-data D -images N | -random N] [-flag value ...]\n"
     "\n"
-    "Runs both networks on the same images and compares what reaches each head (softmax, yolo, region, detection):\n"
-    "max|a-b| / max|a| over all outputs, worst image. Fails above the tolerance or when a number is not finite.\n"
-    "masked.weights is the original shape with the removed channels silenced ('darknet prune apply ... -masked 1').\n"
+    "Runs both networks on the same images and compares what reaches each head (softmax, yolo, region,\n"
+    "detection): max|a-b| / max|a| over all outputs, worst image. Fails above the tolerance or when a\n"
+    "number is not finite. masked.weights is the original shape with the removed channels silenced\n"
+    "('darknet prune apply ... -masked 1').\n"
     "\n"
     "  -data FILE        Darknet data file; images of its valid list (default: random pixels)\n"
     "  -images N         how many of them (default: 4)\n"
@@ -21,7 +23,7 @@ static const char USAGE[] =
     PRUNE_HOST_HELP
     "\n"
     "example:\n"
-    "  darknet prune verify net.cfg pruned/net-masked.weights pruned/net-pruned.cfg pruned/net-pruned.weights -data data.data -images 16\n"
+    "  darknet prune verify net.cfg p/net-masked.weights p/net-pruned.cfg p/net-pruned.weights\n"
     "\n"
     "exit codes: 0 the networks agree, 1 they differ or cannot be run, 2 wrong usage\n";
 

@@ -43,14 +43,14 @@ static enum prune_code check_truths(const struct prune_net *net, const struct pr
     const struct prune_option *o = prune_cfg_find(s, "max");
     enum prune_code code = prune_cfg_int(net->cfg, s, "max", 0, &max, st);
     if (code || !limit || max <= limit) return code;
-    return prune_fail(st, "cannot run '%s:%d': max=%d in [%s], and pjreddie's Darknet, which training here runs on, keeps at most %d boxes per image; use max=%d", net->cfg->path, o->line, max,
+    return prune_fail(st, "cannot run '%s:%d': max=%d in [%s], and pjreddie's Darknet, which runs networks here, keeps at most %d boxes per image; use max=%d", net->cfg->path, o->line, max,
                       prune_kind_info(l->kind)->name, limit, limit);
 }
 
 enum prune_code prune_net_check_host(const struct prune_net *net, int batch, struct prune_status *st)
 {
     if (net->foreign_line)
-        return prune_fail(st, "cannot run '%s:%d': %s is known to AlexeyAB's and hank-ai's Darknet only, and training here runs on pjreddie's; 'inspect', 'select', 'apply' and criteria from weights (magnitude, bn-scale, random) work",
+        return prune_fail(st, "cannot run '%s:%d': %s is known to AlexeyAB's and hank-ai's Darknet only, and networks run here on pjreddie's; 'inspect', 'select', 'apply' and criteria from weights (magnitude, bn-scale, random) work",
                           net->cfg->path, net->foreign_line, net->foreign);
     for (size_t i = 0; i < net->layer_count; i++) {
         enum prune_code code = check_truths(net, &net->layers[i], st);

@@ -6,6 +6,7 @@
 #include "shapes.h"
 
 #include <limits.h>
+#include <string.h>
 
 const char *shape_kind_name(const struct prune_layer *l)
 {
@@ -33,6 +34,8 @@ enum prune_code shape_activation_named(struct shape_builder *b, const char *key,
 {
     const struct prune_option *o = prune_cfg_find(b->section, key);
     const char *name = o ? o->value : fallback;
+    if (!prune_activation_by_name(name, out) && strpbrk(name, "#;"))
+        return shape_fail(b, key, "activation '%.40s': Darknet takes a comment behind a name for a part of it; put the comment on a line of its own", name);
     if (!prune_activation_by_name(name, out))
         return shape_fail(b, key, "unknown activation '%.40s'; Darknets know linear, relu, leaky, logistic, swish, mish and those that docs/dialects.md lists", name);
     return o ? shape_dialect(b, o, prune_activation_info(*out)->dialects) : PRUNE_OK;

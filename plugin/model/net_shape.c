@@ -1,6 +1,7 @@
 /* Network shape: the walk over a cfg's sections; see net_shape.h. Checks [net], the keys and numbers of every section,
  * binds [gate] sections, and hands each layer to its shape function (shapes.h). One pass, linear in the file's size.
  * Refuses with "cannot use 'file:line': cause; remedy" whatever would crash the host or make it go silently wrong. */
+#include "../base/nearest.h"
 #include "shapes.h"
 
 #include <limits.h>
@@ -90,6 +91,16 @@ static enum prune_code check_number(const struct shape_builder *b, const struct 
     return prune_fail(b->st, "cannot use '%s:%d': %.40s is '%.60s', not a finite number", b->cfg->path, o->line, o->key, o->value);
 }
 
+static enum prune_code unknown_key(const struct shape_builder *b, const struct prune_option *o, const struct prune_kind_info *kind)
+{
+    const char *names[64];
+    size_t count = 0;
+    for (const struct prune_key *key = kind->keys; key->name && count < sizeof names / sizeof *names; key++) names[count++] = key->name;
+    const char *near = prune_nearest(o->key, names, count);
+    return prune_fail(b->st, "cannot use '%s:%d': unknown key '%.40s' in [%s], it could touch channels; correct or remove it%s%s%s", b->cfg->path, o->line, o->key, kind->name,
+                      near ? " (did you mean '" : "", near ? near : "", near ? "'?)" : "");
+}
+
 /* Every key of a section is one its kind knows, and every number is a number. A key given twice: the first counts. */
 static enum prune_code check_keys(struct shape_builder *b, const struct prune_kind_info *kind)
 {
@@ -97,8 +108,7 @@ static enum prune_code check_keys(struct shape_builder *b, const struct prune_ki
         const struct prune_option *o = &b->section->options[i];
         const struct prune_key *key = kind->keys;
         while (key->name && strcmp(key->name, o->key)) key++;
-        if (!key->name && !kind->any_key && !(kind->is_layer && prune_key_is_common(o->key)))
-            return prune_fail(b->st, "cannot use '%s:%d': unknown key '%.40s' in [%s], it could touch channels; correct or remove it", b->cfg->path, o->line, o->key, kind->name);
+        if (!key->name && !kind->any_key && !(kind->is_layer && prune_key_is_common(o->key))) return unknown_key(b, o, kind);
         enum prune_code code = prune_key_is_number(o->key) ? check_number(b, o) : PRUNE_OK;
         if (!code && key->name && !prune_key_is_neutral(key, o->value)) code = shape_dialect(b, o, key->dialects);
         if (code) return code;
@@ -258,6 +268,14 @@ static enum prune_code add_layer(struct shape_builder *b, size_t section, const 
     return PRUNE_OK;
 }
 
+static enum prune_code unknown_section(struct shape_builder *b, const char *name)
+{
+    const char *names[PRUNE_KIND_COUNT];
+    for (int k = 0; k < PRUNE_KIND_COUNT; k++) names[k] = prune_kind_info((enum prune_kind)k)->name;
+    const char *near = prune_nearest(name, names + 1, PRUNE_KIND_COUNT - 1);   /* row 0 is the unknown kind */
+    return shape_fail(b, NULL, "unknown section [%.40s]; %s[%s]%s", name, near ? "did you mean " : "names are written as in ", near ? near : "convolutional", near ? "?" : "");
+}
+
 static enum prune_code add_section(struct shape_builder *b, size_t section)
 {
     b->section = &b->cfg->sections[section];
@@ -267,7 +285,7 @@ static enum prune_code add_section(struct shape_builder *b, size_t section)
     if (kind->kind == PRUNE_NET) return shape_fail(b, NULL, "a second [%.40s] section; only the first section is one", name);
     if (kind->is_layer) return add_layer(b, section, kind);
     if (prune_section_is_unreadable(name)) return shape_fail(b, NULL, "no Darknet reads [%.40s] in a cfg, though some know the word; remove the section", name);
-    return shape_fail(b, NULL, "unknown section [%.40s]; names are written as in [convolutional]", name);
+    return unknown_section(b, name);
 }
 
 /* What the network is for: its last detector head decides, else what it ends in. */

@@ -271,7 +271,7 @@ enum prune_code prune_weights_open_prefix(struct prune_weights *w, const char *p
 enum prune_code prune_weights_check_host(const struct prune_weights *w, struct prune_status *st)
 {
     if (w->layout.dialect == PRUNE_PJREDDIE) return PRUNE_OK;
-    return prune_fail(st, "cannot run '%s': it was written by AlexeyAB's or hank-ai's Darknet, which stores [batchnorm] and [rnn] otherwise, and training here runs on pjreddie's; 'inspect', 'select' and 'apply' work", w->path);
+    return prune_fail(st, "cannot run '%s': it was written by AlexeyAB's or hank-ai's Darknet, which stores [batchnorm] and [rnn] otherwise, and networks run here on pjreddie's; 'inspect', 'select' and 'apply' work", w->path);
 }
 
 void prune_weights_close(struct prune_weights *w)

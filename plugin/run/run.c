@@ -68,7 +68,7 @@ static enum prune_code make_paths(struct run *r, struct prune_status *st)
     const char *outputs[] = {r->out_cfg, r->out_weights, r->out_mask, r->out_report};
     for (size_t i = 0; i < sizeof outputs / sizeof *outputs; i++)
         if (prune_same_file(outputs[i], r->o->cfg) || prune_same_file(outputs[i], r->o->weights) || prune_same_file(outputs[i], r->o->data))
-            return prune_fail(st, "output '%s' would overwrite an input; choose another -out folder", outputs[i]);
+            return prune_fail(st, "'%s' is an input and would be overwritten; choose another folder with -out", outputs[i]);
     return prune_make_dirs(r->folder, st);
 }
 

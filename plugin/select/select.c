@@ -104,6 +104,16 @@ static bool all_protected(const struct prune_units *units)
     return true;
 }
 
+/* The way to a smaller network that the options leave. */
+static const char *what_holds(const struct chooser *c)
+{
+    if (c->o->multiple > 1) return "take a smaller -multiple, or ";
+    if (c->o->min_keep > 1) return "take a smaller -min-keep, or ";
+    for (size_t u = 0; u < c->units->count; u++)
+        if (c->units->items[u].protected_because == PRUNE_PROTECTED_BY_USER) return "protect fewer layers, or ";
+    return "";
+}
+
 static enum prune_code choose(struct chooser *c, uint8_t *removed, struct prune_select_result *r, struct prune_status *st)
 {
     enum prune_target_kind kind = c->o->target;
@@ -117,8 +127,8 @@ static enum prune_code choose(struct chooser *c, uint8_t *removed, struct prune_
         return prune_fail(st, "-%s %g cannot be reached: every channel must stay (%s), the smallest reachable is 1.0000", target_name(kind), c->o->remain,
                           c->units->items[0].protected_because);
     if (cost_of(&smallest, kind) > goal)
-        return prune_fail(st, "-%s %g cannot be reached: the smallest reachable is %.4f; protect fewer layers or ask for less",
-                          target_name(kind), c->o->remain, r->smallest);
+        return prune_fail(st, "-%s %g cannot be reached: the smallest reachable is %.4f; %slet more remain",
+                          target_name(kind), c->o->remain, r->smallest, what_holds(c));
     size_t lo = 0, hi = step_limit(c);           /* the first k in [lo, hi] that meets the goal, else hi */
     while (lo < hi) {
         size_t mid = (lo + hi) / 2;

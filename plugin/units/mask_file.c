@@ -172,7 +172,8 @@ static enum prune_code check_header(const cJSON *root, const char *path, const s
 {
     const cJSON *version = get(root, "version"), *weights = get(root, "weights");
     char text[40];
-    if (!cJSON_IsObject(root) || strcmp(string_of(root, "format"), "darknet-prune-mask")) return prune_fail(st, "'%s' is no mask file of darknet prune", path);
+    if (!cJSON_IsObject(root) || strcmp(string_of(root, "format"), "darknet-prune-mask"))
+        return prune_fail(st, "'%s' is not a mask file: its format is %s, expected \"darknet-prune-mask\"", path, value_text(get(root, "format"), text));
     if (!cJSON_IsNumber(version) || (version->valuedouble != 1 && version->valuedouble != 2))
         return prune_fail(st, "'%s' is a mask file of another version (%s); this program reads versions 1 and 2", path, value_text(version, text));
     if (strcmp(string_of(root, "kind"), "unit")) return prune_fail(st, "'%s' holds a mask of kind '%s'; only 'unit' can be applied", path, string_of(root, "kind"));
@@ -199,7 +200,8 @@ static enum prune_code mark_channel(struct table *t, const cJSON *item, size_t l
     char text[40];
     if (layer_is_gone(t, l)) return PRUNE_OK;
     if (!whole(item, (size_t)t->channels[l], &c))
-        return prune_fail(st, "mask '%s' names channel %s of layer %zu, which does not have it (it makes %d that can be removed)", path, value_text(item, text), l, t->channels[l]);
+        return t->channels[l] ? prune_fail(st, "mask '%s' names channel %s of layer %zu, which makes channels 0 to %d", path, value_text(item, text), l, t->channels[l] - 1)
+                              : prune_fail(st, "mask '%s' names channel %s of layer %zu, which makes no channels; name the layers that make them", path, value_text(item, text), l);
     if (t->lost[l][c]) return prune_fail(st, "mask '%s' names layer %zu channel %zu twice", path, l, c);
     t->lost[l][c] = 1;
     return PRUNE_OK;
@@ -251,7 +253,7 @@ static enum prune_code read_json(const char *path, const char *text, size_t size
     const char *end = NULL;
     enum prune_code rc = PRUNE_OK;
     cJSON *root = cJSON_ParseWithLengthOpts(text, size + 1, &end, 1);    /* the NUL behind the bytes must follow at once */
-    if (!root || end != text + size) rc = prune_fail(st, "'%s' is not JSON (near byte %zu)", path, end ? (size_t)(end - text) : 0);
+    if (!root || end != text + size) rc = prune_fail(st, "mask '%s' is not JSON (near byte %zu of %zu)", path, end ? (size_t)(end - text) : 0, size);
     if (!rc) rc = check_header(root, path, origin, st);
     if (rc) cJSON_Delete(root);
     else *out = root;
@@ -265,6 +267,7 @@ static enum prune_code list_blocks(const cJSON *root, const char *path, int **ou
     size_t n = 0, shortcut;
     char text[40];
     if (get(root, "version")->valuedouble < 2) {
+        if (list) return prune_fail(st, "mask '%s' is of version 1 and has 'blocks', which version 2 alone knows; write \"version\": 2", path);
         *out = NULL;
         *count = 0;
         return PRUNE_OK;
@@ -286,15 +289,30 @@ static enum prune_code list_blocks(const cJSON *root, const char *path, int **ou
     return PRUNE_OK;
 }
 
+/* What the mask says of a block's layers, if it says anything, must be so: a mask edited by hand may mean another block. */
+static enum prune_code check_block_layers(const cJSON *entry, const char *path, const struct prune_block *b, struct prune_status *st)
+{
+    const cJSON *layers = get(entry, "layers"), *first = cJSON_GetArrayItem(layers, 0), *last = cJSON_GetArrayItem(layers, 1);
+    char text[40];
+    if (!layers || (cJSON_GetArraySize(layers) == 2 && first->valuedouble == b->from + 1 && last->valuedouble == b->shortcut)) return PRUNE_OK;
+    return prune_fail(st, "mask '%s': the block of the shortcut at layer %d is layers %d to %d, and the mask says %s; correct or remove 'layers'", path, b->shortcut, b->from + 1, b->shortcut,
+                      value_text(layers, text));
+}
+
 /* Every block of the mask must have been dropped before the units were made. */
 static enum prune_code check_blocks(const cJSON *root, const char *path, const struct prune_dropped *dropped, struct prune_status *st)
 {
     int *shortcuts = NULL;
     size_t count = 0;
     enum prune_code rc = list_blocks(root, path, &shortcuts, &count, st);
-    for (size_t i = 0; !rc && i < count; i++) {
+    const cJSON *entry = cJSON_GetArrayItem(get(root, "blocks"), 0);
+    for (size_t i = 0; !rc && i < count; i++, entry = entry->next) {
         bool found = dropped && (size_t)shortcuts[i] < dropped->whole->layer_count && dropped->new_of[shortcuts[i]] < 0;
-        for (size_t b = 0; dropped && b < dropped->count; b++) found |= dropped->blocks[b].shortcut == shortcuts[i];
+        for (size_t b = 0; !rc && dropped && b < dropped->count; b++) {
+            if (dropped->blocks[b].shortcut != shortcuts[i]) continue;
+            found = true;
+            rc = check_block_layers(entry, path, &dropped->blocks[b], st);
+        }
         if (!found) rc = prune_fail(st, "mask '%s' drops whole blocks (the shortcut at layer %d), which this verb cannot shut; use 'darknet prune apply' and the pruned pair", path, shortcuts[i]);
     }
     free(shortcuts);

@@ -168,11 +168,13 @@ void prune_units_free(struct prune_units *units)
     memset(units, 0, sizeof *units);
 }
 
+const char PRUNE_PROTECTED_BY_USER[] = "protected by the user (-protect)";
+
 void prune_units_protect_layer(struct prune_units *units, const struct prune_net *net, int layer)
 {
     for (int i = 0; i < net->layers[layer].out_c; i++) {
         int u = units->of_channel[layer][i];
-        if (u >= 0 && !units->items[u].protected_because) units->items[u].protected_because = "protected by the user (-protect)";
+        if (u >= 0 && !units->items[u].protected_because) units->items[u].protected_because = PRUNE_PROTECTED_BY_USER;
     }
 }
 

@@ -15,6 +15,9 @@
 
 struct prune_channel { int layer, channel; };     /* of the cfg at hand */
 
+/* The reason of units that -protect names; compared by address. */
+extern const char PRUNE_PROTECTED_BY_USER[];
+
 struct prune_unit {
     size_t first_member, member_count;            /* producers: prune_units.members, ordered by (layer, channel) */
     size_t first_site, site_count;                /* gates: prune_units.sites (a minimal cut; METHODS, Notation) */

@@ -45,7 +45,10 @@ done
 for help in --help -h; do check "$help is understood too" prune 0 "usage: darknet prune score" "" score net.cfg $help; done
 check "an unknown verb offers the nearest" prune 2 "" "unknown verb 'evalute'; did you mean 'evaluate'?" evalute
 check "a verb near to none gets no offer" prune 2 "" "unknown verb 'quantize'" quantize
+check "an unknown flag offers the nearest" prune 2 "" "unknown flag '-mac'; did you mean '-macs'?" apply net.cfg net.weights -mac 0.5
 check "a result that cannot be written is a failure" bash -c "! '$darknet' prune criteria >/dev/full 2>/dev/null"
+
+check "no line of a help text is wider than 100 columns" test -z "$({ "$darknet" prune -help; for verb in $verbs; do "$darknet" prune "$verb" -help; done; } | awk 'length > 100')"
 
 # Every flag that a verb's help lists in its option column is one that the verb takes.
 flags_are_known() {
@@ -144,7 +147,7 @@ check "an unknown criterion offers the nearest" prune 2 "" "unknown criterion 'm
 check "a criterion listed twice is refused" prune 2 "" "'random' is listed twice" score "${net[@]}" -criterion random,random -out "$work/x.json"
 check "no output is a usage error" prune 2 "" "no output is given; add -out scores.json" score "${net[@]}" -criterion random
 check "weights missing is a usage error" prune 2 "" "no weights file is given" score "$work/net.cfg" -criterion bn-scale -out "$work/x.json"
-check "an output that is an input is refused" prune 2 "" "would overwrite an input" score "${net[@]}" -criterion magnitude -out "$work/net.cfg"
+check "an output that is an input is refused" prune 2 "" "is an input and would be overwritten" score "${net[@]}" -criterion magnitude -out "$work/net.cfg"
 check "an output folder that is missing is found before the work" prune 1 "" "$work/nowhere/s.json" score "${net[@]}" -criterion magnitude -out "$work/nowhere/s.json"
 check "short weights name what is missing" prune 1 "" "short.weights" score "$work/net.cfg" "$work/short.weights" -criterion magnitude -out "$work/x.json"
 check "NaN in the weights is refused" prune 1 "" "nan.weights" score "$work/net.cfg" "$work/nan.weights" -criterion magnitude -out "$work/x.json"
@@ -164,6 +167,17 @@ check "verify checks weights before the host sees them" prune 1 "" "short.weight
 check "verify refuses -images without data" prune 2 "" "'-images' needs '-data FILE'" verify "${pair[@]}" -images 2
 sed 's/xxh64:./xxh64:f/' "$work/m.json" >"$work/foreign.json"
 check "scores of another cfg are refused" prune 1 "" "foreign.json' belong to another cfg" select "${net[@]}" -scores "$work/foreign.json" -macs 0.5 -out "$work/x.json"
+
+check "kept counts that allow no smaller network name the flag" prune 1 "" "take a smaller -multiple, or let more remain" select "${net[@]}" -scores "$work/m.json" -macs 0.5 -multiple 1000 -out "$work/x.json"
+check "of -min-keep, too" prune 1 "" "take a smaller -min-keep, or let more remain" select "${net[@]}" -scores "$work/m.json" -macs 0.5 -min-keep 1000 -out "$work/x.json"
+check "and no flag where none is in the way" prune 1 "" "; let more remain" select "${net[@]}" -scores "$work/m.json" -macs 0.001 -out "$work/x.json"
+
+# gate, finetune: what nobody could run, what would be lost
+sed '0,/activation=[a-z]*/s//activation=mish/' "$work/net.cfg" >"$work/mish.cfg"
+check "gate refuses a cfg that is not pjreddie's" prune 1 "" "mish.cfg:" gate "$work/mish.cfg" -out "$work/gated.cfg"
+check "and leaves no file" test ! -e "$work/gated.cfg"
+check "verify names the line that the host cannot run" prune 1 "" "activation=mish is known to AlexeyAB's and hank-ai's Darknet only, and networks run here on pjreddie's" verify "$work/mish.cfg" "$work/net.weights" "$work/mish.cfg" "$work/net.weights"
+check "finetune keeps the cfg" prune 2 "" "'$work/net.cfg' is an input and would be overwritten" finetune "$work/d.data" "${net[@]}" -length 1 -out "$work/net.cfg"
 
 # evaluate: mistakes that are found before any image is read
 data="$work/d.data"

@@ -87,7 +87,7 @@ expect "masks in the wrong order are refused" 1 "belongs to another cfg" "$bin" 
 expect "a second mask of the first cfg is refused" 1 "'$work/res.cfg after $a.mask.json' is xxh64:" "$bin" prune compose "$work/res.cfg" "$a.mask.json" "$a.mask.json" -out "$work/x.json"
 expect "compose checks the weights it is given" 1 "belongs to other weights" "$bin" prune compose "$work/res.cfg" "$a.mask.json" "$work/b/res-pruned-pruned.mask.json" -out "$work/x.json" -weights "$work/other.weights"
 expect "compose needs -out" 2 "'-out FILE' is missing" "$bin" prune compose "$work/res.cfg" "$a.mask.json" "$work/c.json"
-expect "compose does not overwrite its input" 1 "would be overwritten" "$bin" prune compose "$work/res.cfg" "$a.mask.json" "$work/b/res-pruned-pruned.mask.json" -out "$a.mask.json"
+expect "compose does not overwrite its input" 2 "would be overwritten" "$bin" prune compose "$work/res.cfg" "$a.mask.json" "$work/b/res-pruned-pruned.mask.json" -out "$a.mask.json"
 
 # whole blocks
 expect "blocks go by the numbers of their shortcuts" 0 "drops 2 blocks: layers 1-3, layers 10-11" "$bin" prune apply "${net[@]}" -drop-block 11,3 -masked 1 -verify 1 -out "$work/d"
@@ -124,9 +124,14 @@ expect "a block is named by its shortcut" 1 "layer 5 of '$work/res.cfg' is a [co
 expect "a list that is none" 2 "'3;6' is not a list of layer numbers" "$bin" prune apply "${net[@]}" -drop-block '3;6' -out "$work/x"
 expect "a protected layer keeps its block" 1 "holds a layer that is protected by the user" "$bin" prune apply "${net[@]}" -drop-block 6 -protect 4 -out "$work/x"
 expect "-drop-blocks goes round it" 0 "drops 2 blocks: layers 1-3, layers 10-11" "$bin" prune apply "${net[@]}" -criterion magnitude -drop-blocks 2 -protect 4 -verify 0 -out "$work/l"
+expect "a target out of reach names what the user protects" 1 "; protect fewer layers, or let more remain" "$bin" prune select "${net[@]}" -scores "$work/s.json" -macs 0.01 -protect 1 -out "$work/x.json"
 printf 'classes=10\nvalid=%s\nnames=%s\n' "$work/v.txt" "$work/v.txt" >"$work/d.data"
 echo x >"$work/v.txt"
 expect "evaluate says that it cannot shut a block" 1 "drops whole blocks (the shortcut at layer 3), which this verb cannot shut" "$bin" prune evaluate "$work/d.data" "${net[@]}" -mask "$work/d/res-pruned.mask.json"
+sed 's/"version":.*2/"version": 1/' "$work/d/res-pruned.mask.json" >"$work/old.json"
+expect "blocks in a mask of version 1 are not passed over" 1 "is of version 1 and has 'blocks'" "$bin" prune apply "${net[@]}" -mask "$work/old.json" -out "$work/x"
+tr -d '\n\t' <"$work/d/res-pruned.mask.json" | sed 's/"layers": *\[1, *3\]/"layers": [2, 3]/' >"$work/edited.json"
+expect "layers of a block that it does not have" 1 "the block of the shortcut at layer 3 is layers 1 to 3, and the mask says [2,3]" "$bin" prune apply "${net[@]}" -mask "$work/edited.json" -out "$work/x"
 if [ -e "$work/x" ] || [ -e "$work/x.json" ]; then bad "a refused command leaves nothing"; else ok "a refused command leaves nothing"; fi
 if [ "$(cat "${net[@]}" | sha256sum)" = "$sum" ]; then ok "no input was touched"; else bad "no input was touched"; fi
 echo "$passed passed, $failed failed"

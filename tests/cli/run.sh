@@ -52,7 +52,7 @@ expect 'an unreachable target names the smallest' 1 'smallest reachable' "${run[
 if [ -e "$work/h" ]; then bad 'a refusal leaves nothing behind'; else ok 'a refusal leaves nothing behind'; fi
 mkdir -p "$work/same"
 cp "$work/net.cfg" "$work/same/x-pruned.cfg" && cp "$work/net.weights" "$work/same/x-pruned.weights" && cp "$work/net.cfg" "$work/same/x.cfg"
-expect 'weights that would be overwritten are refused' 1 'would overwrite' "$bin" prune run "$work/c/shapes.data" "$work/same/x.cfg" "$work/same/x-pruned.weights" -macs 0.5 -out "$work/same"
+expect 'weights that would be overwritten are refused' 1 'would be overwritten' "$bin" prune run "$work/c/shapes.data" "$work/same/x.cfg" "$work/same/x-pruned.weights" -macs 0.5 -out "$work/same"
 
 # Ctrl-C
 "$bin" prune run "$work/c/shapes.data" "$work/net.cfg" "$work/net.weights" -macs 0.1 -batches-per-iteration 100000 -out "$work/i" >"$work/out" 2>"$work/err" </dev/null &

@@ -20,6 +20,7 @@
 
 #include "../../plugin/base/file_io.h"
 #include "../../plugin/model/weights_file.h"
+#include "../unit/temp_folder.h"
 
 /* The host calls these through the PLT, so that ours are used. */
 float rand_normal(void);
@@ -227,7 +228,7 @@ static void write_small_copy(const struct prune_cfg *cfg, const char *path)
     free(bytes);
 }
 
-static bool compare(const char *path, const char *folder)
+static bool compare(const char *path, const char *where)
 {
     struct prune_cfg cfg;
     struct prune_net our, *net = &our;
@@ -238,7 +239,7 @@ static bool compare(const char *path, const char *folder)
         return false;
     }
     assert_int_equal(prune_layout_build(&layout, net, &st), PRUNE_OK);
-    char *copy = prune_path_join(folder, "host.cfg"), *printed = prune_path_join(folder, "printed");
+    char *copy = prune_path_join(where, "host.cfg"), *printed = prune_path_join(where, "printed");
     int ends[2], rc = 0;
     write_small_copy(&cfg, copy);
     assert_int_equal(pipe(ends), 0);
@@ -255,23 +256,6 @@ static bool compare(const char *path, const char *folder)
     prune_net_free(net);
     prune_cfg_free(&cfg);
     return same && !rc;
-}
-
-static char folder[64];
-
-static int make_folder(void **state)
-{
-    (void)state;
-    snprintf(folder, sizeof folder, "/tmp/prune-shapes-XXXXXX");
-    return mkdtemp(folder) ? 0 : -1;
-}
-
-static int remove_folder(void **state)
-{
-    (void)state;
-    char command[128];
-    snprintf(command, sizeof command, "rm -rf '%s'", folder);
-    return system(command);
 }
 
 static void every_cfg_of_the_package_has_the_hosts_shapes(void **state)

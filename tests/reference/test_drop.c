@@ -13,6 +13,7 @@
 #include "../../plugin/select/select.h"
 #include "../../plugin/units/mask_file.h"
 #include "interpreter.h"
+#include "../unit/temp_folder.h"
 
 #define NET "[net]\nbatch=1\nsubdivisions=1\nwidth=8\nheight=8\nchannels=3\n\n"
 #define CONV(n, size, a) "[convolutional]\nbatch_normalize=1\nfilters=" #n "\nsize=" #size "\nstride=1\npad=1\nactivation=" #a "\n\n"
@@ -48,7 +49,6 @@ static const struct example { const char *name, *cfg; int drop[4]; int then; /* 
 enum { EXAMPLE_COUNT = sizeof EXAMPLES / sizeof *EXAMPLES };
 
 static struct prune_status st;
-static char folder[64];
 
 static char *at(const char *name)
 {
@@ -57,21 +57,6 @@ static char *at(const char *name)
     turn = (turn + 1) % 8;
     snprintf(path[turn], sizeof path[turn], "%s/%s", folder, name);
     return path[turn];
-}
-
-static int make_folder(void **state)
-{
-    (void)state;
-    strcpy(folder, access("/dev/shm", W_OK) ? "/tmp/prune-drop-XXXXXX" : "/dev/shm/prune-drop-XXXXXX");
-    return mkdtemp(folder) ? 0 : -1;
-}
-
-static int remove_folder(void **state)
-{
-    (void)state;
-    char command[128];
-    snprintf(command, sizeof command, "rm -rf '%s'", folder);
-    return system(command);
 }
 
 static void write_text(const char *path, const void *bytes, size_t size)

@@ -11,6 +11,7 @@
 #include <string.h>
 #include <cmocka.h>
 
+#include "../../plugin/model/weights_file.h"
 #include "../../plugin/units/units.h"
 
 #define NET "[net]\nbatch=1\nsubdivisions=1\nwidth=8\nheight=8\nchannels=3\n\n"
@@ -84,6 +85,48 @@ static inline const char *gates(const struct text_net *t, int unit)
         snprintf(text + strlen(text), sizeof text - strlen(text), "%s%c%d:%d", i ? " " : "", s->place == PRUNE_GATE_BEFORE_ACTIVATION ? 'b' : 'o', s->layer, s->channel);
     }
     return text;
+}
+
+/* What each unit would save from here, in two ways, is the difference of two costs. */
+static inline void check_savings(const struct text_net *t, uint8_t *removed)
+{
+    struct prune_status st = { 0 };
+    struct prune_cost *savings = calloc(t->units.count, sizeof *savings);
+    assert_int_equal(prune_units_savings(&t->net, &t->units, removed, savings, &st), PRUNE_OK);
+    for (size_t u = 0; u < t->units.count; u++) {
+        struct prune_cost before, after, saving;
+        if (removed[u]) continue;
+        prune_units_cost(&t->net, &t->units, removed, &before);
+        prune_units_saving(&t->net, &t->units, removed, u, &saving);
+        removed[u] = 1;
+        prune_units_cost(&t->net, &t->units, removed, &after);
+        removed[u] = 0;
+        assert_int_equal(saving.macs, before.macs - after.macs);
+        assert_int_equal(saving.parameters, before.parameters - after.parameters);
+        assert_int_equal(saving.channels, before.channels - after.channels);
+        assert_memory_equal(&savings[u], &saving, sizeof saving);
+    }
+    free(savings);
+}
+
+/* A weights file whose k-th value is k + 1, so that every value says where it was. major 1001: connected weights transposed. */
+static inline void write_counting(const struct prune_net *net, const char *path, int32_t major)
+{
+    struct prune_status st = { 0 };
+    struct prune_weights_layout layout;
+    assert_int_equal(prune_layout_build(&layout, net, &st), PRUNE_OK);
+    FILE *f = fopen(path, "wb");
+    assert_non_null(f);
+    const int32_t version[3] = { major, 2, 5 };
+    const uint64_t seen = 0x1122334455ull;
+    fwrite(version, 4, 3, f);
+    fwrite(&seen, major > 1000 ? 4 : 8, 1, f);
+    for (size_t i = 0; i < layout.floats; i++) {
+        float v = (float)(i + 1);
+        fwrite(&v, 4, 1, f);
+    }
+    fclose(f);
+    prune_layout_free(&layout);
 }
 
 #endif

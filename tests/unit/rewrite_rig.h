@@ -7,9 +7,9 @@
 #include "../../plugin/rewrite/rewrite.h"
 #include "../../plugin/units/mask_file.h"
 #include "net_text.h"
+#include "temp_folder.h"
 
 static struct prune_status st;
-static char folder[64];
 
 static inline char *at(const char *name)
 {
@@ -18,39 +18,6 @@ static inline char *at(const char *name)
     turn = (turn + 1) % 4;
     snprintf(path[turn], sizeof path[turn], "%s/%s", folder, name);
     return path[turn];
-}
-
-static inline int make_folder(void **state)
-{
-    (void)state;
-    strcpy(folder, "/tmp/prune-rewrite-XXXXXX");
-    return mkdtemp(folder) ? 0 : -1;
-}
-
-static inline int remove_folder(void **state)
-{
-    (void)state;
-    char command[128];
-    snprintf(command, sizeof command, "rm -rf '%s'", folder);
-    return system(command);
-}
-
-/* Weights whose k-th value is k + 1, so that every value says where it was. major 1001: connected weights transposed. */
-static inline void write_counting(const struct prune_net *net, const char *path, int32_t major)
-{
-    struct prune_weights_layout layout;
-    assert_int_equal(prune_layout_build(&layout, net, &st), PRUNE_OK);
-    FILE *f = fopen(path, "wb");
-    const int32_t version[3] = { major, 2, 5 };
-    const uint64_t seen = 0x1122334455ull;
-    fwrite(version, 4, 3, f);
-    fwrite(&seen, major > 1000 ? 4 : 8, 1, f);
-    for (size_t i = 0; i < layout.floats; i++) {
-        float v = (float)(i + 1);
-        fwrite(&v, 4, 1, f);
-    }
-    fclose(f);
-    prune_layout_free(&layout);
 }
 
 struct rig { struct text_net t, small; struct prune_weights in, out, masked; uint8_t *removed; struct prune_plan plan; };

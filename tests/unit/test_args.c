@@ -59,7 +59,7 @@ static void unknown_and_repeated_flags_are_named(void **state)
 {
     (void)state;
     assert_int_equal(parse("verb -outt dir", 0, 1), PRUNE_USAGE);
-    assert_string_equal(st.message, "unknown flag '-outt'");
+    assert_string_equal(st.message, "unknown flag '-outt'; did you mean '-out'?");
     assert_int_equal(parse("verb -out a -out b", 0, 0), PRUNE_USAGE);
     assert_string_equal(st.message, "flag '-out' is given twice");
 }

@@ -224,7 +224,7 @@ static void the_first_thing_the_host_does_not_know_is_named(void **state)
         assert_int_equal(l.net.foreign_line, rows[i].line);
         assert_string_equal(l.net.foreign, rows[i].what);
         assert_int_equal(prune_net_check_host(&l.net, 1, &st), rows[i].line ? PRUNE_FAILED : PRUNE_OK);
-        snprintf(want, sizeof want, "cannot run 't.cfg:%d': %s is known to AlexeyAB's and hank-ai's Darknet only, and training here runs on pjreddie's; 'inspect', 'select', 'apply' and "
+        snprintf(want, sizeof want, "cannot run 't.cfg:%d': %s is known to AlexeyAB's and hank-ai's Darknet only, and networks run here on pjreddie's; 'inspect', 'select', 'apply' and "
                  "criteria from weights (magnitude, bn-scale, random) work", rows[i].line, rows[i].what);
         if (rows[i].line) assert_string_equal(st.message, want);
         unload(&l);
@@ -251,7 +251,7 @@ static void more_boxes_than_the_host_keeps_are_refused_there_alone(void **state)
     struct prune_status st = {0};
     build(&l, "[conv]\nfilters=14\n" YOLO "max=91\n");
     assert_int_equal(prune_net_check_host(&l.net, 1, &st), PRUNE_FAILED);
-    assert_string_equal(st.message, "cannot run 't.cfg:16': max=91 in [yolo], and pjreddie's Darknet, which training here runs on, keeps at most 90 boxes per image; use max=90");
+    assert_string_equal(st.message, "cannot run 't.cfg:16': max=91 in [yolo], and pjreddie's Darknet, which runs networks here, keeps at most 90 boxes per image; use max=90");
     unload(&l);
     build(&l, "[conv]\nfilters=14\n" YOLO "max=90\n");
     assert_int_equal(prune_net_check_host(&l.net, 1, &st), PRUNE_OK);

@@ -8,6 +8,7 @@
 #include "../../plugin/select/select.h"
 #include "../../plugin/units/mask_file.h"
 #include "net_text.h"
+#include "temp_folder.h"
 
 #define CONNECTED(n) "[connected]\noutput=" #n "\nactivation=relu\n\n"
 #define MAX_POOL "[maxpool]\nsize=2\nstride=2\n\n"
@@ -52,24 +53,6 @@ static const struct { const char *name, *text; size_t readers; } nets[] = {
 enum { NETS = sizeof nets / sizeof *nets };
 
 static struct prune_status st;
-static char folder[64];
-
-static int make_folder(void **state)
-{
-    (void)state;
-    strcpy(folder, "/dev/shm/prune-proof-XXXXXX");       /* a thousand small files, each synced */
-    if (mkdtemp(folder)) return 0;
-    strcpy(folder, "/tmp/prune-proof-XXXXXX");
-    return mkdtemp(folder) ? 0 : -1;
-}
-
-static int remove_folder(void **state)
-{
-    (void)state;
-    char command[128];
-    snprintf(command, sizeof command, "rm -rf '%s'", folder);
-    return system(command);
-}
 
 struct rig {
     struct text_net t;
@@ -81,25 +64,6 @@ struct rig {
     struct prune_net net;
     struct prune_proof proof;
 };
-
-/* Value k is k + 1. */
-static void write_counting(const struct prune_net *net, const char *path, int32_t major)
-{
-    struct prune_weights_layout layout;
-    assert_int_equal(prune_layout_build(&layout, net, &st), PRUNE_OK);
-    FILE *f = fopen(path, "wb");
-    assert_non_null(f);
-    const int32_t version[3] = { major, 2, 5 };
-    const uint64_t seen = 77;
-    fwrite(version, 4, 3, f);
-    fwrite(&seen, major > 1000 ? 4 : 8, 1, f);
-    for (size_t i = 0; i < layout.floats; i++) {
-        float v = (float)(i + 1);
-        fwrite(&v, 4, 1, f);
-    }
-    fclose(f);
-    prune_layout_free(&layout);
-}
 
 static void rig_open(struct rig *r, const char *text, int32_t major)
 {

@@ -220,22 +220,7 @@ static void the_saving_of_a_unit_is_the_difference_of_costs(void **state)
     text_open(&t, NET BN(6) CONV(6) SHORTCUT(-2) ROUTE("-1,0") CONV(5) HEAD);
     uint8_t *removed = calloc(t.units.count, 1);
     removed[unit_of(&t, 0, 5)] = removed[unit_of(&t, 4, 0)] = 1;
-    struct prune_cost *savings = calloc(t.units.count, sizeof *savings);
-    assert_int_equal(prune_units_savings(&t.net, &t.units, removed, savings, &st), PRUNE_OK);
-    for (size_t u = 0; u < t.units.count; u++) {
-        struct prune_cost before, after, saving;
-        if (removed[u]) continue;
-        prune_units_cost(&t.net, &t.units, removed, &before);
-        prune_units_saving(&t.net, &t.units, removed, u, &saving);
-        removed[u] = 1;
-        prune_units_cost(&t.net, &t.units, removed, &after);
-        removed[u] = 0;
-        assert_int_equal(saving.macs, before.macs - after.macs);
-        assert_int_equal(saving.parameters, before.parameters - after.parameters);
-        assert_int_equal(saving.channels, before.channels - after.channels);
-        assert_memory_equal(&savings[u], &saving, sizeof saving);
-    }
-    free(savings);
+    check_savings(&t, removed);
     free(removed);
     text_close(&t);
 }
