@@ -13,9 +13,9 @@ import equality
 
 INTERPRET = os.path.join(os.environ.get("PRUNE_BUILD", os.path.join(os.path.dirname(__file__), "..", "..", "build")), "tests", "reference", "interpret")
 # what OpenCV 4.6 passes over without a word: (section, key, values that it reads right)
-NOT_IN_OPENCV = (("convolutional", "antialiasing", r"0"), ("convolutional", "share_index", r"none"), ("convolutional", "stride_x", r"none"), ("convolutional", "dilation", r"1"),
-                 ("maxpool", "antialiasing", r"0"), ("maxpool", "maxpool_depth", r"0"), ("maxpool", "stride_x", r"none"), ("connected", "batch_normalize", r"0"),
-                 ("reorg", "extra", r"0"), ("shortcut", "from", r"-?\d+"), ("shortcut", "weights_type", r"none"), ("scale_channels", "scale_wh", r"0"))
+NOT_IN_OPENCV = (("convolutional", "antialiasing", r"0"), ("convolutional", "share_index", r"none"), ("convolutional", "dilation", r"1"),
+                 ("maxpool", "antialiasing", r"0"), ("maxpool", "maxpool_depth", r"0"), ("connected", "batch_normalize", r"0"),
+                 ("reorg", "extra", r"0"), ("shortcut", "from", r"-?\d+"), ("shortcut", "weights_type", r"none"))
 # It divides by sqrt(variance + 1e-6), Darknet by sqrt(variance) + 1e-6: 5e-4 where a variance is 1e-3, more behind many layers. Another network differs by ten times this.
 SAME_READING = 0.05
 
