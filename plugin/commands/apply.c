@@ -65,6 +65,15 @@ static enum prune_code refuse_with_mask(const struct prune_args *a, struct prune
     return PRUNE_OK;
 }
 
+/* A dropped block alone: nothing is chosen. */
+static enum prune_code refuse_without_ranking(const struct prune_args *a, struct prune_status *st)
+{
+    static const char *const FLAGS[] = { "per-layer", "min-keep", "multiple", "cost", "cost-power", "norm", "seed" };
+    for (size_t i = 0; i < sizeof FLAGS / sizeof *FLAGS; i++)
+        if (prune_args_has(a, FLAGS[i])) return prune_fail_usage(st, "flag '-%s' has no meaning without a target: '-drop-block' alone removes no channels", FLAGS[i]);
+    return PRUNE_OK;
+}
+
 static enum prune_code read_request(const struct prune_args *a, struct request *r, struct prune_status *st)
 {
     *r = (struct request){ .mask = prune_args_string(a, "mask", NULL), .scores = prune_args_string(a, "scores", NULL),
@@ -77,6 +86,8 @@ static enum prune_code read_request(const struct prune_args *a, struct request *
     if (!sources && prune_args_has_target(a)) return prune_fail_usage(st, "a target needs a ranking: give '-scores FILE' or '-criterion C'");
     if (!r->out) return prune_fail_usage(st, "flag '-out DIR' is missing");
     if (r->mask) rc = refuse_with_mask(a, st);
+    else if (prune_args_has(a, "other-weights")) return prune_fail_usage(st, "flag '-other-weights' has no meaning without '-mask FILE'");
+    if (!rc && !sources) rc = refuse_without_ranking(a, st);
     if (!rc) rc = prune_args_select(a, r->mask || prune_cut_asked(&r->cut), &r->select, st);
     if (!rc) rc = prune_args_int(a, "norm", 1, 2, 2, &r->norm, st);
     if (!rc) rc = prune_args_int(a, "seed", 0, 0x7fffffffffffffffL, 1, &r->seed, st);

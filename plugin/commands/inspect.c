@@ -1,6 +1,7 @@
 /* `darknet prune inspect`: what a network consists of for pruning: layers with units, parameters and cost, what is tied to what and
  * why, what must stay and why. Needs no host and no data. */
 #include <limits.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -53,58 +54,85 @@ static void shape_text(char *out, size_t size, int w, int h, int c)
     snprintf(out, size, "%dx%dx%d", w, h, c);
 }
 
+/* "3x3/2", "3x3/2x1" where the strides differ, "/2" without a kernel; then " d2" of a dilated one, " g4" of groups. */
 static void kernel_text(char *out, size_t size, const struct prune_layer *l)
 {
-    *out = 0;
-    if (l->size && l->kind != PRUNE_CONNECTED) snprintf(out, size, "%dx%d/%d", l->size, l->size, l->stride);
-    else if (l->stride > 1) snprintf(out, size, "/%d", l->stride);
+    char stride[24] = "", groups[24] = "", dilation[24] = "";
+    if (l->stride_x != l->stride_y) snprintf(stride, sizeof stride, "%dx%d", l->stride_x, l->stride_y);
+    else snprintf(stride, sizeof stride, "%d", l->stride_x);
+    if (l->dilation > 1) snprintf(dilation, sizeof dilation, " d%d", l->dilation);
+    if (l->groups > 1) snprintf(groups, sizeof groups, " g%d", l->groups);
+    if (l->size && l->kind != PRUNE_CONNECTED) snprintf(out, size, "%dx%d/%s%s%s", l->size, l->size, stride, dilation, groups);
+    else snprintf(out, size, "%s%s%s", l->stride > 1 ? "/" : "", l->stride > 1 ? stride : "", groups);
 }
 
-static void print_sources(const struct prune_layer *l)
+/* What stands behind a layer's numbers. */
+struct note { char text[512]; };
+
+__attribute__((format(printf, 2, 3))) static void add(struct note *n, const char *format, ...)
+{
+    size_t used = strlen(n->text);
+    va_list list;
+    va_start(list, format);
+    vsnprintf(n->text + used, sizeof n->text - used, format, list);
+    va_end(list);
+}
+
+static void add_list(struct note *n, const char *what, const struct prune_layer *l, size_t first)
+{
+    for (size_t k = first; k < l->source_count; k++) add(n, "%s%d", k == first ? what : ", ", l->sources[k]);
+}
+
+static void note_sources(struct note *n, const struct prune_layer *l)
 {
     enum prune_channel_rule rule = prune_kind_info(l->kind)->rule;
-    if (rule == PRUNE_CH_ADD) printf("  adds %d", l->sources[1]);
-    if (rule == PRUNE_CH_FIXED && l->parameters) printf("  recurrent: not pruned");
-    if (rule != PRUNE_CH_CONCAT) return;
-    printf("  of ");
-    for (size_t k = 0; k < l->source_count; k++) printf("%s%d", k ? ", " : "", l->sources[k]);
+    if (rule == PRUNE_CH_ADD) add_list(n, "adds ", l, 1);
+    if (rule == PRUNE_CH_MULTIPLY) add_list(n, "multiplies ", l, 1);
+    if (rule == PRUNE_CH_CONCAT) add_list(n, "of ", l, 0);
+    if (rule == PRUNE_CH_CONCAT && l->groups > 1) add(n, ", slice %d of 0 to %d", l->group_id, l->groups - 1);
+    if (rule == PRUNE_CH_FIXED && l->parameters) add(n, "recurrent: not pruned");
 }
 
 /* "tied to 1, 3, 6, 9 and 4 more" */
-static void print_partners(const struct prune_project *p, const uint8_t *seen, size_t count)
+static void note_partners(struct note *n, const struct prune_project *p, const uint8_t *seen, size_t count)
 {
     size_t shown = 0;
-    printf("tied to ");
+    add(n, "%stied to ", *n->text ? "; " : "");
     for (size_t i = 0; i < p->net.layer_count && shown < 4; i++)
-        if (seen[i]) printf("%s%zu", shown++ ? ", " : "", i);
-    if (count > shown) printf(" and %zu more", count - shown);
+        if (seen[i]) add(n, "%s%zu", shown++ ? ", " : "", i);
+    if (count > shown) add(n, " and %zu more", count - shown);
+}
+
+static void note_units(struct note *n, const struct prune_project *p, const struct prune_layer *l, const struct prune_layer_units *u, uint8_t *seen)
+{
+    size_t others = partners(p, l, seen);
+    if (l->share >= 0) add(n, "values of %d", l->share);
+    if (u->removable < u->units) {
+        if (*n->text) add(n, "; ");
+        if (u->removable) add(n, "%zu stay: %s", u->units - u->removable, u->why);
+        else add(n, "stays: %s", u->why);
+    }
+    if (others) note_partners(n, p, seen, others);
 }
 
 static void print_layer(const struct prune_project *p, const struct prune_layer *l, uint8_t *seen)
 {
-    char in[32], out[32], kernel[32], units[32] = "", groups[24] = "", cost[24] = "", parameters[24] = "";
-    bool makes = makes_channels(l);
+    char in[32], out[32], kernel[64], units[32] = "", cost[24] = "", parameters[24] = "", line[256];
+    struct note note = { "" };
     struct prune_layer_units n = prune_inspect_count(p, l);
     shape_text(in, sizeof in, l->w, l->h, l->c);
     shape_text(out, sizeof out, l->out_w, l->out_h, l->out_c);
     kernel_text(kernel, sizeof kernel, l);
-    if (makes) snprintf(units, sizeof units, "%zu", n.removable);
-    if (l->groups > 1) snprintf(groups, sizeof groups, " g%d", l->groups);
+    if (makes_channels(l)) snprintf(units, sizeof units, "%zu", n.removable);
     if (l->macs) snprintf(cost, sizeof cost, "%.4f", prune_bflops(l->macs));
     if (l->parameters) snprintf(parameters, sizeof parameters, "%llu", (unsigned long long)l->parameters);
-    printf("%5d  %-15s %-7s%-6s %15s -> %-15s %7s %10s %9s", l->index, prune_kind_info(l->kind)->name, kernel, groups, in, out, units, parameters, cost);
-    size_t others = makes ? partners(p, l, seen) : 0;
-    if (makes && n.removable < n.units) {
-        if (n.removable) printf("  %zu stay: ", n.units - n.removable);
-        else printf("  stays: ");
-        printf("%s%s", n.why, others ? ";" : "");
-    }
-    if (others) {
-        printf("%s", n.removable < n.units ? " " : "  ");
-        print_partners(p, seen, others);
-    }
-    if (!makes) print_sources(l);
-    printf("\n");
+    if (makes_channels(l)) note_units(&note, p, l, &n, seen);
+    else note_sources(&note, l);
+    snprintf(line, sizeof line, "%5d  %-15s %-13s %15s -> %-15s %7s %10s %9s  ", l->index, prune_kind_info(l->kind)->name, kernel, in, out, units,
+             parameters, cost);
+    size_t end = strlen(line);
+    while (!*note.text && end && line[end - 1] == ' ') end--;
+    printf("%.*s%s\n", (int)end, line, note.text);
 }
 
 static void print_ties(const struct prune_project *p)

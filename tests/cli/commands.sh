@@ -172,6 +172,13 @@ check "kept counts that allow no smaller network name the flag" prune 1 "" "take
 check "of -min-keep, too" prune 1 "" "take a smaller -min-keep, or let more remain" select "${net[@]}" -scores "$work/m.json" -macs 0.5 -min-keep 1000 -out "$work/x.json"
 check "and no flag where none is in the way" prune 1 "" "; let more remain" select "${net[@]}" -scores "$work/m.json" -macs 0.001 -out "$work/x.json"
 
+# inspect: everything a layer reads, both strides, no blanks at the ends of lines
+check "a shortcut of several sources names them all" bash -c "'$darknet' prune inspect cfg/styles/shortcuts-several.cfg | grep -q 'adds 4, 1, 5$'"
+check "strides that differ are both shown" bash -c "'$darknet' prune inspect cfg/styles/stride-x-y.cfg | grep -q ' 3x3/2x1 '"
+check "a slice of a route is named" bash -c "'$darknet' prune inspect cfg/styles/grouped-routes.cfg | grep -q 'of 1, 2, slice 2 of 0 to 3$'"
+check "shared values name their owner" bash -c "'$darknet' prune inspect cfg/styles/share-index.cfg | grep -q 'values of 1; tied to'"
+check "no line ends in blanks" bash -c "! '$darknet' prune inspect cfg/styles/implicit.cfg | grep -q ' $'"
+
 # gate, finetune: what nobody could run, what would be lost
 sed '0,/activation=[a-z]*/s//activation=mish/' "$work/net.cfg" >"$work/mish.cfg"
 check "gate refuses a cfg that is not pjreddie's" prune 1 "" "mish.cfg:" gate "$work/mish.cfg" -out "$work/gated.cfg"

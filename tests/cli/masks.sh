@@ -124,6 +124,8 @@ expect "a block is named by its shortcut" 1 "layer 5 of '$work/res.cfg' is a [co
 expect "a list that is none" 2 "'3;6' is not a list of layer numbers" "$bin" prune apply "${net[@]}" -drop-block '3;6' -out "$work/x"
 expect "a protected layer keeps its block" 1 "holds a layer that is protected by the user" "$bin" prune apply "${net[@]}" -drop-block 6 -protect 4 -out "$work/x"
 expect "-drop-blocks goes round it" 0 "drops 2 blocks: layers 1-3, layers 10-11" "$bin" prune apply "${net[@]}" -criterion magnitude -drop-blocks 2 -protect 4 -verify 0 -out "$work/l"
+expect "flags of a selection mean nothing beside a block alone" 2 "'-multiple' has no meaning without a target" "$bin" prune apply "${net[@]}" -drop-block 3 -multiple 8 -out "$work/x"
+expect "-other-weights means nothing without a mask" 2 "'-other-weights' has no meaning without '-mask FILE'" "$bin" prune apply "${net[@]}" -drop-block 3 -other-weights 1 -out "$work/x"
 expect "a target out of reach names what the user protects" 1 "; protect fewer layers, or let more remain" "$bin" prune select "${net[@]}" -scores "$work/s.json" -macs 0.01 -protect 1 -out "$work/x.json"
 printf 'classes=10\nvalid=%s\nnames=%s\n' "$work/v.txt" "$work/v.txt" >"$work/d.data"
 echo x >"$work/v.txt"
