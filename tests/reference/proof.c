@@ -50,6 +50,7 @@ bool proof_open(struct proof *p, const char *folder, const char *text, uint64_t 
         ref_run(&p->original, p->image, NULL);
         ok = ref_difference(&p->original, &p->original, NULL) <= 0;
         if (!ok) {
+            p->unfit++;
             prune_fail(&p->st, "the outputs of the original network are not finite");
             ref_free(&p->original);
             free(p->image);
@@ -181,12 +182,14 @@ static const char *compare_runs(struct proof *p, const struct prune_pair *pair, 
     }
     ref_run(&pruned, p->image, NULL);
     ref_run(&masked, p->image, NULL);
-    double gap = ref_difference(&masked, &pruned, &at);
+    bool fit = ref_difference(&masked, &masked, NULL) <= 0 || ref_difference(&pruned, &pruned, NULL) <= 0;   /* one finite and the other not is a difference */
+    p->unfit += !fit;
+    double gap = fit ? ref_difference(&masked, &pruned, &at) : 0;
     if (!(gap <= PROOF_LIMIT)) said = say(p, "masked weights and the pruned pair differ by %.1e at layer %d", gap, at);
     struct ref_gates gates = make_gates(p, removed);
     ref_run(&p->original, p->image, &gates);
     free_gates(&gates, p->original.count);
-    gap = ref_difference(&p->original, &pruned, &at);
+    gap = fit ? ref_difference(&p->original, &pruned, &at) : 0;
     if (!said && !(gap <= PROOF_LIMIT)) said = say(p, "shut gates and the pruned pair differ by %.1e at layer %d", gap, at);
     if (effect) {
         ref_run(&p->original, p->image, NULL);

@@ -19,6 +19,7 @@ struct proof {
     struct ref_net original;
     double *image;
     struct prune_status st;
+    size_t unfit;                        /* runs whose numbers left the range of double before anything could be compared: softmax without a maximum, powers of negative sums */
 };
 
 /* Writes text and weights drawn from `seed` (header version seed mod 4) to folder/net.cfg and .weights and opens them with the program's readers. Failure: st. */

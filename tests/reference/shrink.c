@@ -36,10 +36,14 @@ bool find_failure(const char *text, const char *folder, uint64_t seed, int round
 {
     struct proof p;
     memset(f, 0, sizeof *f);
-    if (!proof_open(&p, folder, text, seed)) return found(f, p.st.message);
+    if (!proof_open(&p, folder, text, seed)) {
+        if (counts) counts->unfit += p.unfit;
+        return !p.unfit && found(f, p.st.message);
+    }
     const char *said = proof_keep_all(&p);
     bool failed = said && found(f, said);
     for (int i = 0; i < rounds * MASK_KINDS && !failed; i++) failed = try_mask(&p, (enum mask_kind)(i % MASK_KINDS), seed + (uint64_t)(i / MASK_KINDS), f, counts);
+    if (counts) counts->unfit += p.unfit;
     proof_close(&p);
     return failed;
 }

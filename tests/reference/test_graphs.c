@@ -63,6 +63,7 @@ static void prove(struct tally *t, struct graph *g, const char *folder)
     t->counts.units += counts.units;
     t->counts.groups += counts.groups;
     t->counts.effects += counts.effects;
+    t->counts.unfit += counts.unfit;
     t->pruned += counts.units > 0;
     t->sections += (unsigned)g->count - 1;
     if (counts.units) coverage_add(&t->coverage, g, text);
@@ -167,6 +168,7 @@ static void add(struct tally *sum, const struct tally *t)
     sum->counts.units += t->counts.units;
     sum->counts.groups += t->counts.groups;
     sum->counts.effects += t->counts.effects;
+    sum->counts.unfit += t->counts.unfit;
     sum->graphs += t->graphs;
     sum->failed += t->failed;
     sum->pruned += t->pruned;
@@ -209,12 +211,13 @@ int main(int argc, char **argv)
     signal(SIGBUS, say_where);
     prove_all_kept(&passed, &failed);
     prove_graphs(&sum, first, graphs);
-    printf("graphs of seeds %llu to %llu: %u with %u layers, %u of them pruned by %zu masks: %zu units and %zu whole groups removed, %zu masks change the outputs\n",
+    printf("graphs of seeds %llu to %llu: %u with %u layers, %u of them pruned by %zu masks: %zu units and %zu whole groups removed, %zu masks change the outputs, "
+           "%zu runs left the range of numbers\n",
            (unsigned long long)first, (unsigned long long)first + (unsigned long long)graphs - 1, sum.graphs, sum.sections, sum.pruned, sum.counts.masks, sum.counts.units,
-           sum.counts.groups, sum.counts.effects);
+           sum.counts.groups, sum.counts.effects, sum.counts.unfit);
     int missing = coverage_print(&sum.coverage);
-    if (graphs >= 1000 && !getenv("DIALECT") && (missing || sum.pruned < sum.graphs * 3 / 4 || sum.counts.effects < sum.counts.masks * 9 / 10)) {
-        printf("FAIL the test has lost its teeth: %d of the things above never occur in a pruned graph, %u of %u graphs pruned\n", missing, sum.pruned, sum.graphs);
+    if (graphs >= 1000 && !getenv("DIALECT") && (missing || sum.pruned < sum.graphs * 3 / 4 || sum.counts.effects < sum.counts.masks * 9 / 10 || sum.counts.unfit > sum.graphs / 200)) {
+        printf("FAIL the test has lost its teeth: %d of the things above never occur in a pruned graph, %u of %u graphs pruned, %zu runs without finite numbers\n", missing, sum.pruned, sum.graphs, sum.counts.unfit);
         failed++;
     }
     failed += sum.failed;
