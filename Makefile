@@ -41,7 +41,7 @@ OPT := -O2 -g
 endif
 CFLAGS += -std=c11 -D_GNU_SOURCE $(WARN) $(OPT) $(SAN) -pthread
 DEPFLAGS = -MMD -MP -MF $@.d
-HOST_CFLAGS += -isystem $(DARKNET_INC)
+HOST_CFLAGS += -isystem $(DARKNET_INC) -DDARKNET_LIBRARY='"$(DARKNET_LIB)/libdarknet.so"'
 PLUGIN_LIBS := -lcjson -lxxhash -lm
 # bin/darknet opens the host's libraries itself (darknet/host_library.c); that nothing is missing there, the tests' links show
 HOST_LATER := -Wl,-z,lazy -Wl,--unresolved-symbols=ignore-in-object-files -Wl,-rpath,$(DARKNET_LIB)
