@@ -47,6 +47,7 @@ fuzz() { # name: runs it; its counts go to BUILD/NAME.counts
     rm -f "$build/crash-$name"-*
     "$build/fuzz_$name" -max_total_time="$seconds" -timeout=10 -rss_limit_mb=2048 -max_len=8192 -artifact_prefix="$build/crash-$name-" -print_final_stats=1 "${options[@]}" \
         "$build/corpus-$name" "${seeds[@]}" >"$log" 2>&1 || rc=$?
+    rm -f "$build/crash-$name"-slow-unit-*   # a note of libFuzzer's, by the clock on the wall; what hangs is a timeout
     crashes=("$build/crash-$name"-*)
     executions=$(sed -nE 's/^stat::number_of_executed_units: *//p' "$log") coverage=$(grep -aoE 'cov: [0-9]+' "$log" | tail -n 1 | tr -dc 0-9 || true)
     echo "$name ${executions:-0} ${coverage:-0} ${#crashes[@]} $rc" >"$build/$name.counts"
