@@ -237,13 +237,9 @@ static enum prune_code settle(struct prune_mask_origin *origin, struct prune_sta
 {
     struct checking *c = origin->settle_context;
     struct prune_weights_checking *job = c->job;
-    int *shortcuts = NULL;
-    size_t count;
     c->job = NULL;
     enum prune_code rc = prune_weights_check_end(job, origin->weights_hash, st);
-    if (!rc && c->mask) rc = prune_mask_read_blocks(c->mask, origin, &shortcuts, &count, st);   /* now that there is a hash to compare with */
-    free(shortcuts);
-    return rc;
+    return rc || !c->mask ? rc : prune_mask_read_blocks(c->mask, origin, NULL, NULL, st);   /* now that there is a hash to compare with */
 }
 
 /* What the check found explains whatever went wrong meanwhile: scores of NaN, say. */

@@ -354,7 +354,7 @@ enum prune_code prune_mask_read_blocks(const char *path, const struct prune_mask
     cJSON *root = NULL;
     enum prune_code rc = prune_read_file_within(path, MASK_BYTES, &text, &size, st);
     if (!rc) rc = read_json(path, text, size, origin, &root, st);
-    if (!rc) rc = list_blocks(root, path, shortcuts, count, st);
+    if (!rc && shortcuts) rc = list_blocks(root, path, shortcuts, count, st);
     cJSON_Delete(root);
     free(text);
     return rc;

@@ -25,7 +25,8 @@ enum prune_code prune_mask_write(const char *path, const struct prune_units *uni
 enum prune_code prune_mask_parse(const char *path, const char *text, size_t size, const struct prune_units *units, const struct prune_mask_origin *origin,
                                  uint8_t *removed, struct prune_status *st);
 enum prune_code prune_mask_read(const char *path, const struct prune_units *units, const struct prune_mask_origin *origin, uint8_t *removed, struct prune_status *st);
-/* The shortcuts of the mask's blocks (malloc'd; none: NULL and 0), which are to be dropped before the units are read. Header and hashes are checked. */
+/* The shortcuts of the mask's blocks (malloc'd; none: NULL and 0), which are to be dropped before the units are read. Header and hashes are checked;
+ * shortcuts and count NULL: nothing else. */
 enum prune_code prune_mask_read_blocks(const char *path, const struct prune_mask_origin *origin, int **shortcuts, size_t *count, struct prune_status *st);
 /* The weights a mask was made with: *file is malloc'd; hash "" and file "" where it names none. Only the format is checked. */
 enum prune_code prune_mask_read_weights(const char *path, char **file, char hash[32], struct prune_status *st);
