@@ -124,9 +124,11 @@ static enum prune_code score_prepared(struct score_pass *p, struct prune_status 
     return rc;
 }
 
-enum prune_code host_score(struct prune_host_net *n, const struct prune_image_set *set, size_t minibatch, unsigned signals, prune_sink sink, void *user, struct prune_status *st)
+enum prune_code host_score(struct prune_host_net *n, const struct prune_image_set *set, const struct prune_score_options *o, prune_sink sink, void *user, struct prune_status *st)
 {
     struct gate_table *gates = host_gates(n);
+    const size_t minibatch = o->minibatch;
+    const unsigned signals = o->signals;
     if (!minibatch) return prune_fail(st, "a minibatch of 0 images cannot be scored");
     if (signals && !gates) return prune_fail(st, "gate gradients wanted, but no gates are attached");
     struct score_pass p = {.n = n, .hook = {.gates = gates, .signals = signals, .sink = sink, .user = user}};

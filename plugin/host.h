@@ -10,7 +10,7 @@
 
 #include "base/status.h"
 
-#define PRUNE_HOST_VERSION 1
+#define PRUNE_HOST_VERSION 2
 
 enum prune_device { PRUNE_DEVICE_CPU, PRUNE_DEVICE_CUDA };
 enum prune_dtype { PRUNE_F32, PRUNE_F64 };
@@ -20,16 +20,28 @@ struct prune_tensor { void *data; enum prune_device device; enum prune_dtype typ
 enum {
     PRUNE_SIGNAL_GATE_BATCH = 1u << 0,   /* g_u = mean over the minibatch of dE_b/dz_u: F64, (units) */
     PRUNE_SIGNAL_GATE_IMAGE = 1u << 1,   /* dE_b/dz_u: F32, (images, units) */
+    PRUNE_SIGNAL_PARAMETERS = 1u << 2,   /* every parameter and dE/dparameter, mean over the minibatch: F32 */
+    PRUNE_SIGNAL_MAPS = 1u << 3,         /* layer outputs behind the activation, one sink call per forward pass: F32, (images, c, h, w) */
+    PRUNE_SIGNAL_MARGINS = 1u << 4,      /* classifiers: a_k = logit of rival k - logit of the true class, and da_k/dz_u: per image */
+    PRUNE_SIGNAL_CURVATURE = 1u << 5,    /* random v with E[v v^T] = d2E_b/dy2 (y the head's input) and v . dy/dz_u: per image */
+    PRUNE_SIGNALS = (1u << 8) - 1,
     PRUNE_CAN_TRAIN = 1u << 8,
-    PRUNE_CAN_STATE = 1u << 9            /* export_state / import_state */
+    PRUNE_CAN_STATE = 1u << 9,           /* export_state / import_state */
+    PRUNE_CAN_PERTURB = 1u << 10         /* perturb */
 };
 
 /* A gate multiplies one channel by its unit's z. True sign: E is the mean loss per image, dE/dz > 0 means removal lowers E. */
 enum prune_gate_place {
     PRUNE_GATE_BEFORE_ACTIVATION,        /* after batch-norm and bias, before the activation, of a convolutional or connected layer */
-    PRUNE_GATE_AFTER_OUTPUT              /* on the layer's output (any kind): where a zero would not survive the activation */
+    PRUNE_GATE_AFTER_OUTPUT,             /* on the layer's output (any kind): where a zero would not survive the activation */
+    PRUNE_GATE_BEFORE_NORM               /* in front of batch-norm: for study alone (z = 0 leaves beta - gamma mean / sigma); without batch-norm
+                                            the same as before the activation */
 };
 struct prune_gate_site { int layer, channel, unit; enum prune_gate_place place; };
+
+/* role: enum prune_weights_role of model/weights_file.h. values and gradients are flat, in the order of the weights file (not flipped, not transposed). */
+struct prune_parameter_signal { int layer, role; struct prune_tensor values, gradients; };
+struct prune_map_signal { int layer; struct prune_tensor map; };
 
 /* One minibatch as the hook saw it; valid during the callback only. */
 struct prune_signals {
@@ -37,6 +49,13 @@ struct prune_signals {
     size_t images, units;
     double loss;                         /* mean per image, of the loss whose gradient is descended */
     struct prune_tensor gate_batch, gate_image;   /* data NULL when not asked for */
+    /* Rivals: the likeliest classes but the true one, falling. margins F32 (images, rivals), gate_margins F32 (images, rivals, units):
+     * with rivals = classes - 1 the loss of an image is log(1 + sum_k exp a_k). */
+    struct prune_tensor margins, gate_margins;
+    struct prune_tensor gate_probes;              /* F32 (images, probes, units); the mean over probes of squares is an unbiased (J^T H J)_uu of the image */
+    const struct prune_parameter_signal *parameters; size_t parameter_count;   /* in the order of the weights file */
+    const struct prune_map_signal *maps; size_t map_count;                     /* every layer that has channels */
+    size_t pass;                         /* which pass of a criterion of several; the host leaves it 0 */
 };
 typedef enum prune_code (*prune_sink)(void *user, const struct prune_signals *signals, struct prune_status *st);
 
@@ -59,9 +78,25 @@ struct prune_image_set {
     const char *data_path;               /* Darknet data file */
     enum prune_data_role role;
     const char *list;                    /* optional file of image paths that replaces the role's list */
-    size_t limit;                        /* first N images only; 0 = all */
+    size_t first;                        /* images to skip */
+    size_t limit;                        /* N images only, from `first`; 0 = all that are left */
+    bool drawn;                          /* permuted and augmented as in training, from (seed, ordinal); else in list order as they are */
     int letterbox;                       /* detectors: 1 letterboxed, 0 stretched */
 };
+
+/* rivals, probes: how many of MARGINS (at most classes - 1) and CURVATURE per image */
+struct prune_score_options { size_t minibatch; unsigned signals; int rivals, probes; };
+
+/* Candidate k: units[first[k]] ... units[first[k + 1] - 1] get the gate value z[k], the others stay as they are. */
+struct prune_candidates { const int *units; const size_t *first; const float *z; size_t count; };
+/* One piece of the images, all candidates; valid during the callback. gradient[k] is dE/dz of candidate k's first unit AT its gate values. */
+struct prune_perturbed {
+    size_t first_image, images;
+    const double *base;                  /* (images) loss with the gates as they are */
+    const float *loss;                   /* (candidates, images) */
+    const double *gradient;              /* (candidates) sum over the images of the piece, or NULL */
+};
+typedef enum prune_code (*prune_perturb_sink)(void *user, const struct prune_perturbed *piece, struct prune_status *st);
 
 struct prune_step_options { double rate, momentum, decay; };
 struct prune_step { double loss; size_t images; uint64_t iteration; };
@@ -97,9 +132,13 @@ struct prune_host {
     void (*train_stop)(struct prune_host_net *net);
     void (*reset_momentum)(struct prune_host_net *net);
 
-    /* Gradient pass without update: images in list order, not augmented, batch-norm with rolling statistics, dropout off; minibatches of
-     * `minibatch` consecutive images (the last may be smaller). */
-    enum prune_code (*score)(struct prune_host_net *net, const struct prune_image_set *set, size_t minibatch, unsigned signals, prune_sink sink, void *user, struct prune_status *st);
+    /* Gradient pass without update: batch-norm with rolling statistics, dropout off; minibatches of `minibatch` consecutive images (the last may be
+     * smaller; one that MAPS or PARAMETERS are asked of is one minibatch all the same, whatever the network's batch; MAPS calls the sink per pass). */
+    enum prune_code (*score)(struct prune_host_net *net, const struct prune_image_set *set, const struct prune_score_options *o, prune_sink sink, void *user, struct prune_status *st);
+    /* Loss (and gate gradient, if wanted) of every candidate on every image, recomputing only from the first layer a candidate touches; same mode as score.
+     * Gates end as they were. Units whose gates would change nothing give the base loss. */
+    enum prune_code (*perturb)(struct prune_host_net *net, const struct prune_image_set *set, const struct prune_candidates *candidates, bool gradients,
+                               prune_perturb_sink sink, void *user, struct prune_status *st);
     enum prune_code (*evaluate)(struct prune_host_net *net, const struct prune_image_set *set, struct prune_evaluation *out, struct prune_status *st);
     /* Batch-norm statistics := average over `images` images drawn as in training. */
     enum prune_code (*recalibrate)(struct prune_host_net *net, const struct prune_image_set *set, size_t images, struct prune_status *st);

@@ -187,9 +187,10 @@ static enum prune_code score_images(struct job *j, struct prune_status *st)
     if (!rc) rc = j->host->open(j->host->context, j->cfg, j->weights, &j->open, &net, st);
     if (rc) return rc;
     j->host->facts(net, &facts);
+    const struct prune_score_options options = {.minibatch = j->minibatch ? (size_t)j->minibatch : (size_t)facts.batch, .signals = j->signals};
     rc = j->host->gates_attach(net, units->sites, units->site_count, units->count, st);
     prune_progress_start(&j->progress, stderr, "score", expected_images(j));
-    if (!rc) rc = j->host->score(net, &j->set, j->minibatch ? (size_t)j->minibatch : (size_t)facts.batch, j->signals, on_minibatch, j, st);
+    if (!rc) rc = j->host->score(net, &j->set, &options, on_minibatch, j, st);
     prune_progress_end(&j->progress);
     j->host->close(net);
     return rc;

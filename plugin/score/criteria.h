@@ -13,18 +13,32 @@ struct prune_score_input {             /* all borrowed, outlive the state */
     const struct prune_weights *weights; /* NULL unless the criterion reads weights */
     uint64_t seed;
     int norm;                          /* magnitude: 1 or 2 */
+    int rivals, probes;                /* of the signals MARGINS and CURVATURE, and of Hutchinson's estimator; 0 = the criterion's default */
+    double step;                       /* of differences of gate gradients; 0 = the criterion's own choice */
 };
+
+/* Where the gates of a pass sit. ANY: wherever the pass has them (-gate). */
+enum prune_gate_choice { PRUNE_GATE_ANY, PRUNE_GATE_AFTER_BN, PRUNE_GATE_BEFORE_BN, PRUNE_GATE_AFTER_ACTIVATION };
 
 struct prune_criterion {
     const char *name, *formula, *source;
     unsigned signals;                  /* PRUNE_SIGNAL_* it must be fed; 0 = needs no data and no host */
     bool needs_weights;
     const char *cost;                  /* in passes, for the user */
+    enum prune_gate_choice gate;       /* the placement it is defined on */
+    bool is_signed;                    /* an estimate of the loss change itself: select by the value, correlate its square */
     size_t (*state_size)(const struct prune_score_input *in);              /* flat state: saved, merged and loaded as bytes */
     void (*init)(void *state, const struct prune_score_input *in);
     void (*accumulate)(void *state, const struct prune_score_input *in, const struct prune_signals *signals);
     void (*merge)(void *state, const void *other, const struct prune_score_input *in);
     enum prune_code (*finish)(const void *state, const struct prune_score_input *in, double *scores, struct prune_status *st);
+    /* Several passes over the images (NULL: one, with the gates as they are): how many, and the gates of pass p, given those in force. accumulate
+     * finds the number in signals->pass. */
+    size_t (*passes)(const struct prune_score_input *in);
+    void (*gates)(const struct prune_score_input *in, size_t pass, float *z);
+    /* Instead of passes: two candidates per unit, z_u (1 - step) and z_u (1 + step), and their gate gradients (host.h, perturb); piece as the host gave it. */
+    bool perturbs;
+    void (*accumulate_perturbed)(void *state, const struct prune_score_input *in, const struct prune_perturbed *piece);
     double (*marginal)(const void *state, size_t unit, const uint8_t *removed);   /* optional (SOSP-I) */
 };
 
@@ -42,8 +56,5 @@ enum prune_code prune_scores_read(const char *path, const struct prune_units *un
 /* The same from bytes in memory; path is for messages. */
 enum prune_code prune_scores_parse(const char *path, const char *bytes, size_t size, const struct prune_units *units, const struct prune_mask_origin *origin,
                                    double *scores, struct prune_status *st);
-
-/* Spearman's rank correlation with average ranks for ties, in O(n log n). NaN when a side is constant or holds a NaN, when n < 2, and when out of memory. */
-double prune_spearman(const double *a, const double *b, size_t n);
 
 #endif

@@ -106,7 +106,7 @@ static void score(struct prune_host_net *net, const char *data, size_t limit, si
     const struct prune_image_set set = {.data_path = data, .role = PRUNE_DATA_TRAIN, .limit = limit};
     struct prune_status st = {0};
     memset(h, 0, sizeof *h);
-    ok(host()->score(net, &set, minibatch, signals, listen, h, &st), &st);
+    ok(host()->score(net, &set, &(struct prune_score_options){.minibatch = minibatch, .signals = signals}, listen, h, &st), &st);
 }
 
 static const unsigned BOTH = PRUNE_SIGNAL_GATE_BATCH | PRUNE_SIGNAL_GATE_IMAGE;
@@ -426,13 +426,13 @@ static void misuse_is_an_error_not_a_crash(void **state)
     float z[2] = {1, NAN};
     assert_int_equal(host()->train_step(net, &o, &step, &st), PRUNE_FAILED);
     assert_int_equal(host()->gates_set(net, z, 2, &st), PRUNE_FAILED);
-    assert_int_equal(host()->score(net, &set, 4, PRUNE_SIGNAL_GATE_BATCH, listen, &h, &st), PRUNE_FAILED);
+    assert_int_equal(host()->score(net, &set, &(struct prune_score_options){.minibatch = 4, .signals = PRUNE_SIGNAL_GATE_BATCH}, listen, &h, &st), PRUNE_FAILED);
     const struct prune_gate_site site = {0, 0, 0, PRUNE_GATE_BEFORE_ACTIVATION};
     ok(host()->gates_attach(net, &site, 1, 2, &st), &st);
     assert_int_equal(host()->gates_set(net, z, 1, &st), PRUNE_FAILED);
     assert_int_equal(host()->gates_set(net, z, 2, &st), PRUNE_FAILED);
     assert_string_equal(st.message, "gate value of unit 1 is not a finite number");
-    assert_int_equal(host()->score(net, &set, 0, PRUNE_SIGNAL_GATE_BATCH, listen, &h, &st), PRUNE_FAILED);
+    assert_int_equal(host()->score(net, &set, &(struct prune_score_options){.minibatch = 0, .signals = PRUNE_SIGNAL_GATE_BATCH}, listen, &h, &st), PRUNE_FAILED);
     host()->train_stop(net);
     host()->close(net);
     host()->close(NULL);

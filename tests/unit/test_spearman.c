@@ -7,7 +7,7 @@
 #include <math.h>
 #include <stdlib.h>
 
-#include "../../plugin/score/criteria.h"
+#include "../../plugin/score/statistics.h"
 
 static void close_to(double value, double expected)
 {

@@ -2,7 +2,7 @@
 #include <math.h>
 #include <stdlib.h>
 
-#include "criteria.h"
+#include "statistics.h"
 
 struct entry { double value; size_t index; };
 

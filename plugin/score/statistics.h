@@ -1,0 +1,17 @@
+/* Rank statistics. All return NaN when a side is constant or holds a NaN, when n < 2, and when out of memory. */
+#ifndef PRUNE_SCORE_STATISTICS_H
+#define PRUNE_SCORE_STATISTICS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+double prune_pearson(const double *a, const double *b, size_t n);
+double prune_spearman(const double *a, const double *b, size_t n);      /* average ranks for ties, O(n log n) */
+double prune_kendall(const double *a, const double *b, size_t n);       /* tau-b, O(n log n) (Knight 1966) */
+
+/* Percentile bootstrap over pairs: the 2.5% and 97.5% quantiles of `statistic` over `rounds` resamples, from the seed. Resamples whose statistic is NaN
+ * are left out; NaN when all are. */
+typedef double (*prune_statistic)(const double *a, const double *b, size_t n);
+void prune_bootstrap(prune_statistic statistic, const double *a, const double *b, size_t n, size_t rounds, uint64_t seed, double *low, double *high);
+
+#endif
