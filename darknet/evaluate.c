@@ -43,15 +43,18 @@ static enum prune_code walk_open(struct walk *w, network *net, const struct prun
     *w = (struct walk){.net = net, .batch = net->batch, .letterbox = set->letterbox, .detector = network_detector_head(net) != NULL};
     enum prune_code code = image_source_open(&w->source, set, net, st);
     if (code) return code;
-    w->count = w->source.images.count;
+    if (w->detector && set->drawn)
+        return prune_fail(st, "augmented images cannot be held against the boxes of their label files; evaluate a detector on images as they are");
+    w->count = w->source.count;
     w->classes = w->source.data.classes;
     if (!w->detector && get_network_output_layer(net).outputs != w->classes)
         return prune_fail(st, "the network's last layer has %d outputs for %d classes: a classifier's output is one value per class",
                           get_network_output_layer(net).outputs, w->classes);
     w->loss = calloc((size_t)w->batch, sizeof *w->loss);
     if (!w->loss) return prune_fail_memory(st, (size_t)w->batch * sizeof *w->loss, "losses");
-    struct loader_options o = image_source_options(&w->source, net, false, set->letterbox);
+    struct loader_options o = image_source_options(&w->source, net, set->drawn, set->letterbox);
     o.threads = threads;
+    o.seed = host_context()->seed;
     if (w->detector && !with_truths) o.max_boxes = o.side = 0;
     return loader_open(&w->loader, &o, st);
 }
@@ -78,12 +81,12 @@ static void forward(struct walk *w, float *X, float *y)
 static enum prune_code run_batches(struct walk *w, visitor *visit, void *user, struct prune_status *st)
 {
     int width = w->net->w, height = w->net->h;
-    enum prune_code code = loader_start(w->loader, 0, batch_size(w, 0), width, height, st);
+    enum prune_code code = loader_start(w->loader, w->source.first, batch_size(w, 0), width, height, st);
     for (size_t first = 0, n; code == PRUNE_OK && first < w->count; first += n) {
         struct batch b = {.first = first, .n = n = batch_size(w, first)};
         float *X, *y;
         code = loader_wait(w->loader, &X, &y, &b.sizes, st);
-        if (code == PRUNE_OK && first + n < w->count) code = loader_start(w->loader, first + n, batch_size(w, first + n), width, height, st);
+        if (code == PRUNE_OK && first + n < w->count) code = loader_start(w->loader, w->source.first + first + n, batch_size(w, first + n), width, height, st);
         if (code) break;
         b.y = y;
         if ((int)n != w->net->batch) set_batch_network(w->net, (int)n);
@@ -304,7 +307,7 @@ static enum prune_code write_classes(void *user, const struct walk *w, const str
     for (size_t i = 0; code == PRUNE_OK && i < b->n; ++i) {
         const float *scores = class_scores(w, i);
         int id = class_of_row(scores, w->classes);
-        code = put_line(r->writer, prune_format("%s\t%d\t%d\t%.9g\n", w->source.images.items[b->first + i], class_of_row(b->y + i * (size_t)w->classes, w->classes),
+        code = put_line(r->writer, prune_format("%s\t%d\t%d\t%.9g\n", w->source.images.items[loader_item(w->loader, w->source.first + b->first + i)], class_of_row(b->y + i * (size_t)w->classes, w->classes),
                                                 id, (double)scores[id]), st);
     }
     return code;

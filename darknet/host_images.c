@@ -10,11 +10,12 @@ enum prune_code host_images_open(struct host_images *s, const struct prune_host_
         return prune_fail(st, "'%s' is neither a classifier nor a detector: it has no loss to feed images to", n->open.cfg.path);
     enum prune_code rc = image_source_open(&s->source, set, n->open.net, st);
     if (rc) return rc;
-    struct loader_options o = image_source_options(&s->source, n->open.net, training, set->letterbox);
+    struct loader_options o = image_source_options(&s->source, n->open.net, training || set->drawn, set->letterbox);
     o.images = &s->source.images;
     o.seed = n->seed;
     o.threads = n->threads;
-    s->count = s->source.images.count;
+    s->first = s->source.first;
+    s->count = s->source.count;
     rc = loader_open(&s->loader, &o, st);
     if (rc) host_images_close(s);
     return rc;

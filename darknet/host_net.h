@@ -31,10 +31,11 @@ void host_pause_end(struct prune_host_net *n, const struct host_pause *p);
 /* The images of a set and a loader over them. The loader points into the struct: never move it. */
 struct host_images {
     struct image_source source;
+    uint64_t first;              /* ordinal of the first */
     size_t count;
     struct loader *loader;
 };
-/* training: permuted and augmented; else in list order as they are. */
+/* training, or a drawn set: permuted and augmented; else in list order as they are. */
 enum prune_code host_images_open(struct host_images *s, const struct prune_host_net *n, const struct prune_image_set *set, bool training, struct prune_status *st);
 void host_images_close(struct host_images *s);   /* accepts a zeroed one */
 

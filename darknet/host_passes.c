@@ -50,7 +50,7 @@ static size_t piece(const struct stream *s, size_t at)
 static enum prune_code stream_request(struct stream *s, const network *net, struct prune_status *st)
 {
     s->pending = s->at < s->end ? piece(s, s->at) : 0;
-    return s->pending ? loader_start(s->source.loader, s->at, s->pending, net->w, net->h, st) : PRUNE_OK;
+    return s->pending ? loader_start(s->source.loader, s->source.first + s->at, s->pending, net->w, net->h, st) : PRUNE_OK;
 }
 
 /* Puts the next piece into the network's input and truth; *got = 0 at the end. */
@@ -238,7 +238,7 @@ enum prune_code host_load_images(struct prune_host_net *n, const struct prune_im
     if (rc) return rc;
     size_t count = wanted < source.count ? wanted : source.count;
     for (size_t at = 0; !rc && at < count; at++) {
-        rc = loader_start(source.loader, at, 1, n->open.shape.w, n->open.shape.h, st);
+        rc = loader_start(source.loader, source.first + at, 1, n->open.shape.w, n->open.shape.h, st);
         if (!rc) rc = loader_wait(source.loader, &X, &y, &sizes, st);
         if (!rc) memcpy(input + at * (size_t)n->open.shape.inputs, X, (size_t)n->open.shape.inputs * sizeof *X);
     }

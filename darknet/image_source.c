@@ -27,6 +27,23 @@ static enum prune_code check_classes(const struct image_source *s, const network
     return PRUNE_OK;
 }
 
+static enum prune_code choose_images(struct image_source *s, const struct prune_image_set *set, const char *list, struct prune_status *st)
+{
+    struct string_list *images = &s->images;
+    size_t epoch = set->drawn ? set->first % images->count : set->first;
+    if (epoch >= images->count)
+        return prune_fail(st, "images from %zu on are asked for, but '%s' holds %zu", set->first + 1, list, images->count);
+    s->count = images->count - epoch;
+    if (set->limit && (set->drawn || set->limit < s->count)) s->count = set->limit;
+    if (set->drawn) {
+        s->first = set->first;
+        return PRUNE_OK;
+    }
+    memmove(images->items, images->items + set->first, s->count * sizeof *images->items);
+    images->count = s->count;
+    return PRUNE_OK;
+}
+
 static enum prune_code open_lists(struct image_source *s, const struct prune_image_set *set, bool detector, struct prune_status *st)
 {
     const char *role = set->role == PRUNE_DATA_TRAIN ? "train" : "valid";
@@ -36,7 +53,8 @@ static enum prune_code open_lists(struct image_source *s, const struct prune_ima
     if (!detector && !labels) return prune_fail(st, "data file '%s' has no labels= line (nor names=): a classifier's classes are found by the image path", s->data.path);
     enum prune_code rc = string_list_read(&s->images, list, "image list", st);
     if (rc) return rc;
-    if (set->limit && set->limit < s->images.count) s->images.count = set->limit;
+    rc = choose_images(s, set, list, st);
+    if (rc) return rc;
     if (detector) return PRUNE_OK;
     rc = string_list_read(&s->labels, labels, "labels", st);
     /* Darknet reads the first `classes` labels of a longer file */

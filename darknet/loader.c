@@ -40,7 +40,7 @@ size_t loader_truths(const struct loader_options *o)
     return (size_t)o->max_boxes * 5;
 }
 
-static size_t image_of_ordinal(const struct loader *l, uint64_t ordinal)
+size_t loader_item(const struct loader *l, uint64_t ordinal)
 {
     uint64_t count = l->o.images->count;
     bool train = l->o.mode == LOAD_CLASSIFIER_TRAIN || l->o.mode == LOAD_DETECTOR_TRAIN;
@@ -101,7 +101,7 @@ static enum prune_code detector_truth(const struct loader *l, const char *path, 
 static enum prune_code load_one(struct loader *l, size_t i, struct prune_status *st)
 {
     const struct augmentation *a = &l->o.augment;
-    size_t item = image_of_ordinal(l, l->first + i), input = (size_t)a->c * (size_t)l->w * (size_t)l->h;
+    size_t item = loader_item(l, l->first + i), input = (size_t)a->c * (size_t)l->w * (size_t)l->h;
     const char *path = l->o.images->items[item];
     struct buffer *b = &l->buffers[l->slot];
     float *out = b->X + i * input, *y = b->y + i * loader_truths(&l->o);

@@ -66,13 +66,21 @@ enum prune_code loader_start(struct loader *l, uint64_t first, size_t n, int w, 
 /* Waits for it. *X (n, c, h, w) and *y (n, truths) belong to the loader until the second next start (double-buffered). For PLAIN detector mode
  * *sizes holds (w, h) of each original image. First failure of any image is returned. */
 enum prune_code loader_wait(struct loader *l, float **X, float **y, const int (**sizes)[2], struct prune_status *st);
+/* Index in options.images of the image with that ordinal. */
+size_t loader_item(const struct loader *l, uint64_t ordinal);
 void loader_close(struct loader *l);
 
-/* What a data file's role names, opened: the lists (cut to set->limit) and the options of a loader over them for this network. */
-struct image_source { struct data_file data; struct string_list images, labels; };
+/* What a data file's role names, opened: the lists and the options of a loader over them for this network. A set in list order is a list cut to
+ * [first, first + limit), read from ordinal 0; a drawn one keeps the whole list, because every epoch permutes it, and begins at ordinal `first`. */
+struct image_source {
+    struct data_file data;
+    struct string_list images, labels;
+    uint64_t first;                   /* ordinal of the set's first image */
+    size_t count;                     /* images of the set; a drawn one may go round the list */
+};
 enum prune_code image_source_open(struct image_source *s, const struct prune_image_set *set, const network *net, struct prune_status *st);
 void image_source_close(struct image_source *s);   /* accepts a zeroed source */
-/* train false: PLAIN, with truths for the loss (net_truths). Seed 1, one thread: set what you want. */
+/* train false: PLAIN, with truths for the loss (net_truths); a drawn set wants train. Seed 1, one thread: set what you want. */
 struct loader_options image_source_options(const struct image_source *s, const network *net, bool train, int letterbox);
 /* The last [yolo], [region] or [detection] layer; NULL for a classifier. */
 const layer *network_detector_head(const network *net);

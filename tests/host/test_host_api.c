@@ -1,72 +1,13 @@
 /* The pruning host behind plugin/host.h, on small networks and images the tests draw: scores against differences of the evaluated loss, minibatches
  * larger than a pass, momentum untouched, state saved in the middle, gated cfgs and their gate files, and every refusal. */
-#include "training_fixture.h"
+#include "host_fixture.h"
 
 #include <math.h>
 
 #include "../../darknet/gates_file.h"
-#include "../../darknet/host_pjreddie.h"
 #include "../../plugin/commands/verbs.h"
-#include "../../plugin/model/net_shape.h"
-#include "../../plugin/units/units.h"
 
-enum { MOST_UNITS = 64, MOST_MINIBATCHES = 16 };
-
-static const struct prune_host *host(void) { return darknet_host(); }
-
-static void ok(enum prune_code rc, const struct prune_status *st)
-{
-    if (rc) fail_msg("%s", st->message);
-}
-
-static struct prune_host_net *open_net(const char *cfg, const char *weights, int batch)
-{
-    const struct prune_open_options o = {.threads = 2, .seed = 3, .batch = batch, .quiet = true};
-    struct prune_host_net *net = NULL;
-    struct prune_status st = {0};
-    ok(host()->open(NULL, cfg, weights, &o, &net, &st), &st);
-    return net;
-}
-
-static size_t attach_all(struct prune_host_net *net, const char *cfg_path)
-{
-    struct prune_cfg cfg;
-    struct prune_net shape;
-    struct prune_units units;
-    struct prune_status st = {0};
-    ok(prune_net_read(&cfg, &shape, cfg_path, &st), &st);
-    ok(prune_units_build(&units, &shape, &st), &st);
-    ok(host()->gates_attach(net, units.sites, units.site_count, units.count, &st), &st);
-    size_t count = units.count;
-    assert_in_range(count, 4, MOST_UNITS);
-    prune_units_free(&units);
-    prune_net_free(&shape);
-    prune_cfg_free(&cfg);
-    return count;
-}
-
-/* A network that has learnt a little: statistics and momentum are not those of a fresh one. */
-static void train_some(struct prune_host_net *net, const char *data, int steps)
-{
-    const struct prune_image_set set = {.data_path = data, .role = PRUNE_DATA_TRAIN};
-    const struct prune_step_options o = {.rate = .02, .momentum = .9, .decay = 5e-4};
-    struct prune_status st = {0};
-    struct prune_step step;
-    ok(host()->train_start(net, &set, 0, NULL, NULL, &st), &st);
-    for (int i = 0; i < steps; i++) ok(host()->train_step(net, &o, &step, &st), &st);
-}
-
-static const char *trained_pair(const char *data, const char *cfg)
-{
-    struct prune_status st = {0};
-    struct prune_host_net *net = open_net(cfg, NULL, 0);
-    train_some(net, data, 12);
-    host()->train_stop(net);
-    const char *weights = at("trained.weights");
-    ok(host()->save_weights(net, weights, &st), &st);
-    host()->close(net);
-    return weights;
-}
+enum { MOST_MINIBATCHES = 16 };
 
 static void assert_same_files(const char *a, const char *b)
 {
