@@ -1,8 +1,8 @@
 /* Charts as SVG: panels in a grid, each with lines, points, bars or boxes, error bars or bands, linear or logarithmic axes, one legend for all.
  * In: numbers and names. Out: one SVG file without script or external parts, text in the viewer's sans-serif. Colours are Okabe and Ito's (told apart by
  * colour-blind readers); every style has a dash pattern and a marker of its own too, so that a black and white print can be read.
- * Written here and not left to a library: Debian's plotting libraries for C (libplplot, libkst, libmgl, ...) pull in Qt or wxWidgets, and gnuplot is
- * a program to be installed. Refused: a panel without a finite value, and more than PRUNE_CHART_PANELS panels.
+ * Written here and not left to a library: Debian's plotting libraries for C pull in windows (libplplot-dev Qt and wxWidgets, libmgl-dev FLTK as well),
+ * and gnuplot is a program. A panel without a value is drawn empty and says so. Refused: no panel, and more than PRUNE_CHART_PANELS.
  *
  *     const struct prune_series lines[] = {{.name = "taylor-fo", .x = removed, .y = loss, .count = n, .low = worst, .high = best}};
  *     const struct prune_panel panel = {.x = {.title = "units removed"}, .y = {.title = "loss", .log = true}, .series = lines, .count = 1};
@@ -22,8 +22,8 @@ enum prune_series_kind {
     PRUNE_SERIES_LINE,      /* with a band between low and high where given */
     PRUNE_SERIES_MARKED,    /* a line with its marker on about a dozen points, and error bars there where low and high are given */
     PRUNE_SERIES_POINTS,    /* scatter */
-    PRUNE_SERIES_BARS,      /* from 0 (log: from the bottom) to y, with error bars; several series of bars stand beside each other */
-    PRUNE_SERIES_BOX        /* whiskers low..high, box box_low..box_high, line at y (the median); several stand beside each other */
+    PRUNE_SERIES_BARS,      /* from 0 (log: from the bottom) to y, with error bars; several series of bars stand beside each other, at x = 0, 1, 2, ... */
+    PRUNE_SERIES_BOX        /* whiskers low..high, box box_low..box_high, line at y (the median); they stand as bars do */
 };
 
 /* Everything is borrowed. Points that are NaN, infinite, or not positive on a logarithmic axis are left out, and break a line. */
