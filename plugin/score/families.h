@@ -4,6 +4,13 @@
 
 #include "criteria.h"
 
+enum { PRUNE_DEFAULT_RIVALS = 2, PRUNE_DEFAULT_PROBES = 4 };   /* of the signals MARGINS and CURVATURE */
+
+/* curvature.c: how far differences of gate gradients move a gate: the user's step or the estimator's own, the length of the whole move shared out over the
+ * gates that move. 1 + step and 1 - step are floats. */
+enum prune_step_kind { PRUNE_STEP_SINGLE, PRUNE_STEP_ALL };
+double prune_gate_step(const struct prune_score_input *in, enum prune_step_kind kind);
+
 /* first_order.c: a running sum per unit and the number of terms in it */
 size_t prune_sums_state_size(const struct prune_score_input *in);
 void prune_sums_init(void *state, const struct prune_score_input *in);
@@ -11,6 +18,31 @@ void prune_sums_merge(void *state, const void *other, const struct prune_score_i
 enum prune_code prune_sums_finish(const void *state, const struct prune_score_input *in, double *scores, struct prune_status *st);
 void prune_taylor_fo_accumulate(void *state, const struct prune_score_input *in, const struct prune_signals *signals);
 void prune_taylor_fg_accumulate(void *state, const struct prune_score_input *in, const struct prune_signals *signals);
+
+/* A tensor on the CPU of that type and rank: what is elsewhere, or of another kind, is one that this room cannot read. */
+bool prune_signal_readable(const struct prune_tensor *t, enum prune_dtype type, int rank);
+/* Refuses a sum (units) that is not a finite number, by its unit's first channel. */
+enum prune_code prune_check_finite(const struct prune_score_input *in, const double *sums, struct prune_status *st);
+
+/* curvature.c: sums of g and h per unit, and how many images are in each */
+size_t prune_curvature_size(const struct prune_score_input *in);
+void prune_curvature_init(void *state, const struct prune_score_input *in);
+void prune_curvature_merge(void *state, const void *other, const struct prune_score_input *in);
+void prune_curvature_accumulate(void *state, const struct prune_score_input *in, const struct prune_signals *signals);   /* g of pass 0 alone */
+void prune_exact_accumulate(void *state, const struct prune_score_input *in, const struct prune_perturbed *piece);
+void prune_gauss_newton_accumulate(void *state, const struct prune_score_input *in, const struct prune_signals *signals);
+size_t prune_hutchinson_passes(const struct prune_score_input *in);
+void prune_hutchinson_gates(const struct prune_score_input *in, size_t pass, float *z);
+void prune_hutchinson_accumulate(void *state, const struct prune_score_input *in, const struct prune_signals *signals);
+size_t prune_row_passes(const struct prune_score_input *in);
+void prune_row_gates(const struct prune_score_input *in, size_t pass, float *z);
+void prune_row_accumulate(void *state, const struct prune_score_input *in, const struct prune_signals *signals);
+enum prune_code prune_taylor_so_finish(const void *state, const struct prune_score_input *in, double *scores, struct prune_status *st);
+enum prune_code prune_obd_finish(const void *state, const struct prune_score_input *in, double *scores, struct prune_status *st);
+
+/* logits.c: the state of first_order.c */
+void prune_taylor_logits_accumulate(void *state, const struct prune_score_input *in, const struct prune_signals *signals);
+enum prune_code prune_taylor_logits_finish(const void *state, const struct prune_score_input *in, double *scores, struct prune_status *st);
 
 /* weights_only.c: no state, all work in finish */
 size_t prune_stateless_size(const struct prune_score_input *in);

@@ -25,22 +25,28 @@ void prune_sums_merge(void *state, const void *other, const struct prune_score_i
     for (size_t i = 0; i <= in->units->count; i++) sums[i] += more[i];
 }
 
+enum prune_code prune_check_finite(const struct prune_score_input *in, const double *sums, struct prune_status *st)
+{
+    for (size_t u = 0; u < in->units->count; u++) {
+        if (isfinite(sums[u])) continue;
+        const struct prune_channel *m = &in->units->members[in->units->items[u].first_member];
+        return prune_fail(st, "gate gradient of layer %d, channel %d is not finite; check the weights with 'darknet prune evaluate'", m->layer, m->channel);
+    }
+    return PRUNE_OK;
+}
+
 enum prune_code prune_sums_finish(const void *state, const struct prune_score_input *in, double *scores, struct prune_status *st)
 {
     const double *sums = state;
     size_t units = in->units->count;
     if (!(sums[units] > 0)) return prune_fail(st, "no gate gradients were delivered: no image was scored, or the host lacks this signal");
-    for (size_t u = 0; u < units; u++) {
-        if (isfinite(sums[u])) continue;
-        const struct prune_channel *m = &in->units->members[in->units->items[u].first_member];
-        return prune_fail(st, "gate gradient of layer %d, channel %d is not finite; check the weights with 'darknet prune evaluate'", m->layer, m->channel);
-    }
-    for (size_t u = 0; u < units; u++) scores[u] = sums[u] / sums[units];
-    return PRUNE_OK;
+    enum prune_code rc = prune_check_finite(in, sums, st);
+    for (size_t u = 0; !rc && u < units; u++) scores[u] = sums[u] / sums[units];
+    return rc;
 }
 
 /* A signal on a device, or of another size, is one this family cannot read: finish() then finds no terms. */
-static bool readable(const struct prune_tensor *t, enum prune_dtype type, int rank)
+bool prune_signal_readable(const struct prune_tensor *t, enum prune_dtype type, int rank)
 {
     return t->data && t->device == PRUNE_DEVICE_CPU && t->type == type && t->rank == rank;
 }
@@ -50,7 +56,7 @@ void prune_taylor_fo_accumulate(void *state, const struct prune_score_input *in,
     double *sums = state;
     const struct prune_tensor *g = &signals->gate_batch;
     size_t units = in->units->count;
-    if (!readable(g, PRUNE_F64, 1) || g->shape[0] != units) return;
+    if (!prune_signal_readable(g, PRUNE_F64, 1) || g->shape[0] != units) return;
     const double *value = g->data;
     for (size_t u = 0; u < units; u++, value += g->strides[0]) sums[u] += *value * *value;
     sums[units] += 1;
@@ -61,7 +67,7 @@ void prune_taylor_fg_accumulate(void *state, const struct prune_score_input *in,
     double *sums = state;
     const struct prune_tensor *g = &signals->gate_image;   /* (images, units) */
     size_t units = in->units->count;
-    if (!readable(g, PRUNE_F32, 2) || g->shape[1] != units) return;
+    if (!prune_signal_readable(g, PRUNE_F32, 2) || g->shape[1] != units) return;
     for (size_t b = 0; b < g->shape[0]; b++) {
         const float *value = (const float *)g->data + (ptrdiff_t)b * g->strides[0];
         for (size_t u = 0; u < units; u++, value += g->strides[1]) sums[u] += (double)*value * (double)*value;

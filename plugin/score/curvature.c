@@ -1,0 +1,184 @@
+/* Second order on gates. Removing unit u changes the mean loss by about -g_u + H_uu / 2 (g gate gradient, H Hessian of E in the gates at z = 1):
+ *   taylor-so*  (g_u - H_uu / 2)^2        obd*  H_uu / 2, signed
+ * with H_uu by differences of the gate gradient, one gate at a time (exact but for the step), all gates at once along random signs (Hutchinson), or of the
+ * Gauss-Newton matrix from the host's probes; taylor-so-row takes (H 1)_u, the whole row, instead of H_uu.
+ * State: 2 units + 2 doubles: sums over images of g and of h, the images in the sum of g, and the halves of images in that of h (a difference is
+ * made of two passes, each of which brings one half). Sums only, so states of other images add up. */
+#include <math.h>
+
+#include "../base/random.h"
+#include "families.h"
+
+/* Stream of prune_random_make that belongs to Hutchinson's signs ("hutc"). */
+enum { SIGN_STREAM = 0x68757463, HUTCHINSON_PROBES = 8 };
+
+struct sums { double *g, *h, *g_images, *h_halves; };
+
+static struct sums sums_of(void *state, const struct prune_score_input *in)
+{
+    double *at = state;
+    size_t n = in->units->count;
+    return (struct sums){at, at + n, at + 2 * n, at + 2 * n + 1};
+}
+
+size_t prune_curvature_size(const struct prune_score_input *in) { return (2 * in->units->count + 2) * sizeof(double); }
+
+void prune_curvature_init(void *state, const struct prune_score_input *in)
+{
+    double *sums = state;
+    for (size_t i = 0; i < 2 * in->units->count + 2; i++) sums[i] = 0;
+}
+
+void prune_curvature_merge(void *state, const void *other, const struct prune_score_input *in)
+{
+    double *sums = state;
+    const double *more = other;
+    for (size_t i = 0; i < 2 * in->units->count + 2; i++) sums[i] += more[i];
+}
+
+/* ---- steps ---- */
+
+/* docs/criteria.md has the measured errors behind these. */
+static const double STEPS[] = {[PRUNE_STEP_SINGLE] = 1e-2, [PRUNE_STEP_ALL] = 1e-2};
+
+double prune_gate_step(const struct prune_score_input *in, enum prune_step_kind kind)
+{
+    const double grain = 0x1p-23;        /* multiples of it are exact in 1 + step and 1 - step */
+    double step = in->step > 0 ? in->step : STEPS[kind], moving = 0;
+    for (size_t u = 0; u < in->units->count; u++) moving += in->units->items[u].site_count > 0;
+    if (kind == PRUNE_STEP_ALL && moving > 1) step /= sqrt(moving);
+    step = nearbyint(step / grain) * grain;
+    return step > grain ? step : grain;
+}
+
+static void move_gate(float *z, double by) { *z = (float)((double)*z * (1 + by)); }
+
+/* Passes of a probe: 2 k + 1 moves the gates along v, 2 k + 2 against it. */
+static double direction(size_t pass) { return pass % 2 ? 1 : -1; }
+
+static double random_sign(struct prune_random *r) { return prune_random_u64(r) >> 63 ? 1 : -1; }
+
+static struct prune_random signs_of(const struct prune_score_input *in, size_t pass) { return prune_random_make(in->seed, SIGN_STREAM, (pass - 1) / 2); }
+
+size_t prune_hutchinson_passes(const struct prune_score_input *in) { return 1 + 2 * (size_t)(in->probes > 0 ? in->probes : HUTCHINSON_PROBES); }
+
+void prune_hutchinson_gates(const struct prune_score_input *in, size_t pass, float *z)
+{
+    double step = direction(pass) * prune_gate_step(in, PRUNE_STEP_ALL);
+    struct prune_random r = signs_of(in, pass);
+    for (size_t u = 0; u < in->units->count; u++) move_gate(&z[u], step * random_sign(&r));
+}
+
+size_t prune_row_passes(const struct prune_score_input *in)
+{
+    (void)in;
+    return 3;
+}
+
+void prune_row_gates(const struct prune_score_input *in, size_t pass, float *z)
+{
+    double step = direction(pass) * prune_gate_step(in, PRUNE_STEP_ALL);
+    for (size_t u = 0; u < in->units->count; u++) move_gate(&z[u], step);
+}
+
+/* ---- sums ---- */
+
+static bool readable_batch(const struct prune_score_input *in, const struct prune_signals *signals)
+{
+    return prune_signal_readable(&signals->gate_batch, PRUNE_F64, 1) && signals->gate_batch.shape[0] == in->units->count;
+}
+
+/* sum[u] += sum over images of dE_b/dz_u, times factor and, where signs are given, the random sign. */
+static void add_batch(double *sum, const struct prune_score_input *in, const struct prune_signals *signals, double factor, struct prune_random *signs)
+{
+    const double *g = signals->gate_batch.data;
+    factor *= (double)signals->images;
+    for (size_t u = 0; u < in->units->count; u++, g += signals->gate_batch.strides[0]) sum[u] += *g * factor * (signs ? random_sign(signs) : 1);
+}
+
+void prune_curvature_accumulate(void *state, const struct prune_score_input *in, const struct prune_signals *signals)
+{
+    struct sums s = sums_of(state, in);
+    if (signals->pass || !readable_batch(in, signals)) return;
+    add_batch(s.g, in, signals, 1, NULL);
+    *s.g_images += (double)signals->images;
+}
+
+static void accumulate_difference(void *state, const struct prune_score_input *in, const struct prune_signals *signals, struct prune_random *signs)
+{
+    struct sums s = sums_of(state, in);
+    if (!readable_batch(in, signals)) return;
+    add_batch(s.h, in, signals, direction(signals->pass) / (2 * prune_gate_step(in, PRUNE_STEP_ALL)), signs);
+    *s.h_halves += (double)signals->images;
+}
+
+void prune_row_accumulate(void *state, const struct prune_score_input *in, const struct prune_signals *signals)
+{
+    if (signals->pass) accumulate_difference(state, in, signals, NULL);
+    else prune_curvature_accumulate(state, in, signals);
+}
+
+void prune_hutchinson_accumulate(void *state, const struct prune_score_input *in, const struct prune_signals *signals)
+{
+    struct prune_random signs = {0};
+    if (signals->pass) {
+        signs = signs_of(in, signals->pass);
+        accumulate_difference(state, in, signals, &signs);
+    } else {
+        prune_curvature_accumulate(state, in, signals);
+    }
+}
+
+void prune_exact_accumulate(void *state, const struct prune_score_input *in, const struct prune_perturbed *piece)
+{
+    struct sums s = sums_of(state, in);
+    double factor = 1 / (2 * prune_gate_step(in, PRUNE_STEP_SINGLE));
+    for (size_t u = 0; u < in->units->count; u++) s.h[u] += (piece->gradient[2 * u + 1] - piece->gradient[2 * u]) * factor;
+    *s.h_halves += 2 * (double)piece->images;
+}
+
+void prune_gauss_newton_accumulate(void *state, const struct prune_score_input *in, const struct prune_signals *signals)
+{
+    struct sums s = sums_of(state, in);
+    const struct prune_tensor *t = &signals->gate_probes;     /* (images, probes, units) */
+    prune_curvature_accumulate(state, in, signals);
+    if (!prune_signal_readable(t, PRUNE_F32, 3) || !t->shape[1] || t->shape[2] != in->units->count) return;
+    double share = 1 / (double)t->shape[1];
+    for (size_t row = 0; row < t->shape[0] * t->shape[1]; row++) {
+        const float *p = (const float *)t->data + (ptrdiff_t)(row / t->shape[1]) * t->strides[0] + (ptrdiff_t)(row % t->shape[1]) * t->strides[1];
+        for (size_t u = 0; u < in->units->count; u++, p += t->strides[2]) s.h[u] += (double)*p * (double)*p * share;
+    }
+    *s.h_halves += 2 * (double)t->shape[0];
+}
+
+/* ---- scores ---- */
+
+/* scores[u] = h_u / 2 */
+static enum prune_code half_curvature(const struct prune_score_input *in, const double *h, double halves, double *scores, struct prune_status *st)
+{
+    if (!(halves > 0)) return prune_fail(st, "no curvature was delivered: no image was scored, or the host lacks this signal");
+    enum prune_code rc = prune_check_finite(in, h, st);
+    for (size_t u = 0; !rc && u < in->units->count; u++) scores[u] = h[u] / halves;
+    return rc;
+}
+
+enum prune_code prune_obd_finish(const void *state, const struct prune_score_input *in, double *scores, struct prune_status *st)
+{
+    const double *sums = state;
+    size_t n = in->units->count;
+    return half_curvature(in, sums + n, sums[2 * n + 1], scores, st);
+}
+
+enum prune_code prune_taylor_so_finish(const void *state, const struct prune_score_input *in, double *scores, struct prune_status *st)
+{
+    const double *sums = state;
+    size_t n = in->units->count;
+    if (!(sums[2 * n] > 0)) return prune_fail(st, "no gate gradients were delivered: no image was scored, or the host lacks this signal");
+    enum prune_code rc = prune_check_finite(in, sums, st);
+    if (!rc) rc = half_curvature(in, sums + n, sums[2 * n + 1], scores, st);
+    for (size_t u = 0; !rc && u < n; u++) {
+        double change = sums[u] / sums[2 * n] - scores[u];
+        scores[u] = change * change;
+    }
+    return rc;
+}
