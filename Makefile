@@ -42,8 +42,8 @@ endif
 CFLAGS += -std=c11 -D_GNU_SOURCE $(WARN) $(OPT) $(SAN) -pthread
 DEPFLAGS = -MMD -MP -MF $@.d
 HOST_CFLAGS += -isystem $(DARKNET_INC) -DDARKNET_LIBRARY='"$(DARKNET_LIB)/libdarknet.so"'
-PLUGIN_LIBS := -lcjson -lxxhash -lm
-# bin/darknet opens the host's libraries itself (darknet/host_library.c); that nothing is missing there, the tests' links show
+PLUGIN_LIBS := -lcjson -lxxhash -lm -Wl,--push-state,--as-needed -llapacke -Wl,--pop-state
+# bin/darknet opens the host's libraries and LAPACKE itself (darknet/host_library.c); that nothing is missing there, the tests' links show
 HOST_LATER := -Wl,-z,lazy -Wl,--unresolved-symbols=ignore-in-object-files -Wl,-rpath,$(DARKNET_LIB)
 HOST_LIBS := -L$(DARKNET_LIB) -Wl,-rpath,$(DARKNET_LIB) -ldarknet -lopenblas -lpthread
 
@@ -81,7 +81,7 @@ $(BUILD)/flags: FORCE
 	@echo '$(FLAGS_TEXT)' | cmp -s - $@ || echo '$(FLAGS_TEXT)' > $@
 # One clear sentence instead of a page of compiler errors when a header is missing.
 $(BUILD)/headers: $(BUILD)/flags
-	@printf '#include <darknet.h>\n#include <cblas.h>\n#include <cjson/cJSON.h>\n#include <xxhash.h>\n' | \
+	@printf '#include <darknet.h>\n#include <cblas.h>\n#include <lapacke.h>\n#include <cjson/cJSON.h>\n#include <xxhash.h>\n' | \
 		$(CC) $(HOST_CFLAGS) -fsyntax-only -x c - >$@.log 2>&1 || \
 		{ grep -m1 'error' $@.log; echo "a header is missing: run 'make deps'$(if $(DARKNET), and look at DARKNET=$(DARKNET))" >&2; exit 1; }
 	@touch $@
@@ -89,7 +89,7 @@ $(BUILD)/headers: $(BUILD)/flags
 $(BIN)/darknet: $(BUILD)/darknet/main.o $(HOST_OBJ) $(BUILD)/libprune.a
 	@mkdir -p $(@D)
 	$(if $(V),,@echo '  LD  $@')
-	$(Q)$(CC) $(CFLAGS) -rdynamic -o $@ $(BUILD)/darknet/main.o $(HOST_OBJ) $(BUILD)/libprune.a $(PLUGIN_LIBS) $(HOST_LATER)
+	$(Q)$(CC) $(CFLAGS) -rdynamic -o $@ $(BUILD)/darknet/main.o $(HOST_OBJ) $(BUILD)/libprune.a $(filter-out -llapacke,$(PLUGIN_LIBS)) $(HOST_LATER)
 $(BUILD)/libprune.a: $(PLUGIN_OBJ)
 	$(if $(V),,@echo '  AR  $@')
 	$(Q)rm -f $@ && ar rcs $@ $^

@@ -157,7 +157,7 @@ void prune_gauss_newton_accumulate(void *state, const struct prune_score_input *
 static enum prune_code half_curvature(const struct prune_score_input *in, const double *h, double halves, double *scores, struct prune_status *st)
 {
     if (!(halves > 0)) return prune_fail(st, "no curvature was delivered: no image was scored, or the host lacks this signal");
-    enum prune_code rc = prune_check_finite(in, h, st);
+    enum prune_code rc = prune_check_finite(in, h, "second derivative", st);
     for (size_t u = 0; !rc && u < in->units->count; u++) scores[u] = h[u] / halves;
     return rc;
 }
@@ -174,7 +174,7 @@ enum prune_code prune_taylor_so_finish(const void *state, const struct prune_sco
     const double *sums = state;
     size_t n = in->units->count;
     if (!(sums[2 * n] > 0)) return prune_fail(st, "no gate gradients were delivered: no image was scored, or the host lacks this signal");
-    enum prune_code rc = prune_check_finite(in, sums, st);
+    enum prune_code rc = prune_check_finite(in, sums, "gate gradient", st);
     if (!rc) rc = half_curvature(in, sums + n, sums[2 * n + 1], scores, st);
     for (size_t u = 0; !rc && u < n; u++) {
         double change = sums[u] / sums[2 * n] - scores[u];

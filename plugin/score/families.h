@@ -16,13 +16,32 @@ size_t prune_sums_state_size(const struct prune_score_input *in);
 void prune_sums_init(void *state, const struct prune_score_input *in);
 void prune_sums_merge(void *state, const void *other, const struct prune_score_input *in);
 enum prune_code prune_sums_finish(const void *state, const struct prune_score_input *in, double *scores, struct prune_status *st);
+/* The same; what: of what the sums are, for messages ("gate gradient"). */
+enum prune_code prune_sums_mean(const void *state, const struct prune_score_input *in, const char *what, double *scores, struct prune_status *st);
 void prune_taylor_fo_accumulate(void *state, const struct prune_score_input *in, const struct prune_signals *signals);
 void prune_taylor_fg_accumulate(void *state, const struct prune_score_input *in, const struct prune_signals *signals);
+void prune_taylor_output_accumulate(void *state, const struct prune_score_input *in, const struct prune_signals *signals);
+enum prune_code prune_taylor_output_finish(const void *state, const struct prune_score_input *in, double *scores, struct prune_status *st);
+
+/* weight_gradients.c: the same state */
+void prune_taylor_weight_accumulate(void *state, const struct prune_score_input *in, const struct prune_signals *signals);
+void prune_taylor_weight_group_accumulate(void *state, const struct prune_score_input *in, const struct prune_signals *signals);
+void prune_bn_taylor_accumulate(void *state, const struct prune_score_input *in, const struct prune_signals *signals);
+void prune_grad_magnitude_accumulate(void *state, const struct prune_score_input *in, const struct prune_signals *signals);
+enum prune_code prune_weight_gradients_finish(const void *state, const struct prune_score_input *in, double *scores, struct prune_status *st);
+enum prune_code prune_grad_magnitude_layer_finish(const void *state, const struct prune_score_input *in, double *scores, struct prune_status *st);
+
+/* hrank.c: the same state */
+void prune_hrank_accumulate(void *state, const struct prune_score_input *in, const struct prune_signals *signals);
+enum prune_code prune_hrank_finish(const void *state, const struct prune_score_input *in, double *scores, struct prune_status *st);
+
+/* per_layer.c: each score divided by the root of the sum (mean: of the mean) of squares over the units of its layer, which is that of their first producer */
+void prune_divide_by_layer(const struct prune_units *units, bool mean, double *scores);
 
 /* A tensor on the CPU of that type and rank: what is elsewhere, or of another kind, is one that this room cannot read. */
 bool prune_signal_readable(const struct prune_tensor *t, enum prune_dtype type, int rank);
 /* Refuses a sum (units) that is not a finite number, by its unit's first channel. */
-enum prune_code prune_check_finite(const struct prune_score_input *in, const double *sums, struct prune_status *st);
+enum prune_code prune_check_finite(const struct prune_score_input *in, const double *sums, const char *what, struct prune_status *st);
 
 /* curvature.c: sums of g and h per unit, and how many images are in each */
 size_t prune_curvature_size(const struct prune_score_input *in);
@@ -50,7 +69,12 @@ void prune_stateless_init(void *state, const struct prune_score_input *in);
 void prune_stateless_accumulate(void *state, const struct prune_score_input *in, const struct prune_signals *signals);
 void prune_stateless_merge(void *state, const void *other, const struct prune_score_input *in);
 enum prune_code prune_magnitude_finish(const void *state, const struct prune_score_input *in, double *scores, struct prune_status *st);
+enum prune_code prune_magnitude_l1_finish(const void *state, const struct prune_score_input *in, double *scores, struct prune_status *st);
+enum prune_code prune_magnitude_layer_finish(const void *state, const struct prune_score_input *in, double *scores, struct prune_status *st);
 enum prune_code prune_bn_scale_finish(const void *state, const struct prune_score_input *in, double *scores, struct prune_status *st);
 enum prune_code prune_random_finish(const void *state, const struct prune_score_input *in, double *scores, struct prune_status *st);
+
+/* fpgm.c: no state either */
+enum prune_code prune_fpgm_finish(const void *state, const struct prune_score_input *in, double *scores, struct prune_status *st);
 
 #endif

@@ -1,4 +1,4 @@
-/* Criteria that read the weights alone (magnitude, bn-scale) or nothing (random): no images, no host, no state.
+/* Criteria that read the weights alone (magnitude and its kin, bn-scale) or nothing (random): no images, no host, no state.
  * A unit of several producers: L2 and bn-scale are the root of the sum of squares over producers, L1 is the sum.
  * Protected units get a score too; where theirs cannot be had (recurrent layers, `dontload`) it is 0, and selection ignores it. */
 #include <math.h>
@@ -7,6 +7,7 @@
 
 #include "../base/random.h"
 #include "families.h"
+#include "weights_view.h"
 
 /* Stream of prune_random_make that belongs to the random criterion ("rand"). */
 enum { RANDOM_STREAM = 0x72616e64 };
@@ -32,46 +33,7 @@ void prune_stateless_merge(void *state, const void *other, const struct prune_sc
     (void)state, (void)other, (void)in;
 }
 
-static enum prune_code need_weights(const struct prune_score_input *in, const char *criterion, struct prune_status *st)
-{
-    if (in->weights) return PRUNE_OK;
-    return prune_fail(st, "criterion '%s' reads the weights, and none are given", criterion);
-}
-
-/* Where the weights of one output channel lie in a tensor: `blocks` runs of `run` values, one run every `block_step`, its values `step` apart. */
-struct filter_view { size_t first, blocks, block_step, run, step; };
-
-/* false: the layer has no filter for that channel (recurrent, or its weights are not in the file). */
-static bool filter_of(const struct prune_score_input *in, struct prune_channel m, const struct prune_weights_tensor **tensor, struct filter_view *view)
-{
-    const struct prune_layer *layer = &in->net->layers[m.layer];
-    const struct prune_weights_tensor *t = prune_layout_find(&in->weights->layout, m.layer, PRUNE_WEIGHTS);
-    size_t channel = (size_t)m.channel, n = (size_t)layer->out_c, area;
-    if (!t || !n) return false;
-    *tensor = t;
-    switch (layer->kind) {
-    case PRUNE_CONVOLUTIONAL:                       /* (n, c/groups, k, k); flipped: its transpose */
-    case PRUNE_CONNECTED:                           /* (outputs, inputs); transposed: (inputs, outputs) */
-        if (layer->flipped || (layer->kind == PRUNE_CONNECTED && in->weights->header.transposed)) *view = (struct filter_view){channel, 1, 0, t->count / n, n};
-        else *view = (struct filter_view){channel * (t->count / n), 1, 0, t->count / n, 1};
-        return true;
-    case PRUNE_DECONVOLUTIONAL:                     /* (c, n, k, k) */
-        area = (size_t)layer->size * (size_t)layer->size;
-        *view = (struct filter_view){channel * area, t->count / (n * area), n * area, area, 1};
-        return true;
-    case PRUNE_LOCAL:                               /* (locations, n, c, k, k) */
-        area = (size_t)layer->c * (size_t)layer->size * (size_t)layer->size;
-        *view = (struct filter_view){channel * area, t->count / (n * area), n * area, area, 1};
-        return true;
-    case PRUNE_IMPLICIT:                            /* (n, atoms) */
-        *view = (struct filter_view){channel * (t->count / n), 1, 0, t->count / n, 1};
-        return true;
-    default:
-        return false;
-    }
-}
-
-/* The same sum over values side by side, in four sums that fit vectors. */
+/* Values side by side, in four sums that fit vectors. */
 static double run_sum(const float *x, size_t n, int norm)
 {
     enum { LANES = 4 };
@@ -87,7 +49,7 @@ static double run_sum(const float *x, size_t n, int norm)
     return (sums[0] + sums[1]) + (sums[2] + sums[3]) + rest;
 }
 
-static double filter_sum(const float *w, const struct filter_view *v, int norm)
+static double filter_sum(const float *w, const struct prune_filter_view *v, int norm)
 {
     double sum = 0;
     for (size_t b = 0; b < v->blocks; b++) {
@@ -98,23 +60,6 @@ static double filter_sum(const float *w, const struct filter_view *v, int norm)
     return sum;
 }
 
-/* Every unit that may be removed has filters to measure. */
-static enum prune_code check_filters(const struct prune_score_input *in, struct prune_status *st)
-{
-    for (size_t u = 0; u < in->units->count; u++) {
-        const struct prune_unit *unit = &in->units->items[u];
-        for (size_t i = 0; i < unit->member_count && !unit->protected_because; i++) {
-            struct prune_channel m = in->units->members[unit->first_member + i];
-            const struct prune_weights_tensor *t;
-            struct filter_view view;
-            if (in->net->layers[m.layer].share >= 0) continue;       /* its filters are another member's, of the layer that stores them */
-            if (!filter_of(in, m, &t, &view))
-                return prune_fail(st, "layer %d has no filters in '%s', so 'magnitude' cannot rank it; keep it with -protect %d", m.layer, in->weights->path, m.layer);
-        }
-    }
-    return PRUNE_OK;
-}
-
 /* Channels [begin, end) of a layer: the sums of their filters. */
 struct part { const struct prune_score_input *in; int layer, begin, end; double *sums; };
 
@@ -123,9 +68,9 @@ static void *sum_part(void *part)
     const struct part *p = part;
     for (int c = p->begin; c < p->end; c++) {
         const struct prune_weights_tensor *t;
-        struct filter_view view;
+        struct prune_filter_view view;
         p->sums[c] = 0;
-        if (filter_of(p->in, (struct prune_channel){p->layer, c}, &t, &view)) p->sums[c] = filter_sum(prune_weights_data(p->in->weights, t), &view, p->in->norm);
+        if (prune_filter_of(p->in, (struct prune_channel){p->layer, c}, &t, &view)) p->sums[c] = filter_sum(prune_weights_data(p->in->weights, t), &view, p->in->norm);
     }
     return NULL;
 }
@@ -145,12 +90,10 @@ static void sum_layer(const struct prune_score_input *in, int layer, double *sum
 }
 
 /* Layer by layer, not unit by unit: the file is read once from front to back. */
-enum prune_code prune_magnitude_finish(const void *state, const struct prune_score_input *in, double *scores, struct prune_status *st)
+static enum prune_code filter_norms(const struct prune_score_input *in, const char *criterion, double *scores, struct prune_status *st)
 {
-    (void)state;
     int widest = 0;
-    enum prune_code rc = need_weights(in, "magnitude", st);
-    if (!rc) rc = check_filters(in, st);
+    enum prune_code rc = prune_check_filters(in, criterion, st);
     if (rc) return rc;
     for (size_t l = 0; l < in->net->layer_count; l++)
         if (in->net->layers[l].out_c > widest) widest = in->net->layers[l].out_c;
@@ -170,13 +113,34 @@ enum prune_code prune_magnitude_finish(const void *state, const struct prune_sco
     return PRUNE_OK;
 }
 
+enum prune_code prune_magnitude_finish(const void *state, const struct prune_score_input *in, double *scores, struct prune_status *st)
+{
+    (void)state;
+    return filter_norms(in, "magnitude", scores, st);
+}
+
+enum prune_code prune_magnitude_l1_finish(const void *state, const struct prune_score_input *in, double *scores, struct prune_status *st)
+{
+    (void)state;
+    struct prune_score_input l1 = *in;
+    l1.norm = 1;
+    return filter_norms(&l1, "magnitude-l1", scores, st);
+}
+
+enum prune_code prune_magnitude_layer_finish(const void *state, const struct prune_score_input *in, double *scores, struct prune_status *st)
+{
+    (void)state;
+    enum prune_code rc = filter_norms(in, "magnitude-layer", scores, st);
+    if (!rc) prune_divide_by_layer(in->units, true, scores);
+    return rc;
+}
+
 /* A producer without batch-norm passes its sum on unscaled: gamma = 1. */
 enum prune_code prune_bn_scale_finish(const void *state, const struct prune_score_input *in, double *scores, struct prune_status *st)
 {
     (void)state;
     bool any = false;
-    enum prune_code rc = need_weights(in, "bn-scale", st);
-    if (rc) return rc;
+    if (!in->weights) return prune_fail(st, "criterion 'bn-scale' reads the weights, and none are given");
     for (size_t i = 0; i < in->weights->layout.count; i++) any |= in->weights->layout.tensors[i].role == PRUNE_SCALES;
     if (!any) return prune_fail(st, "no layer of '%s' has batch-norm, so 'bn-scale' has nothing to rank; use -criterion magnitude", in->net->cfg->path);
     for (size_t u = 0; u < in->units->count; u++) {

@@ -1,23 +1,5 @@
 /* Criteria against numbers worked out by hand: sums over minibatches and images on made-up gradients, norms over made-up filters. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
-#include <math.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
-
-#include "../../plugin/score/criteria.h"
-
-static struct prune_status st;
-
-static void close_to(double value, double expected)
-{
-    if (!(fabs(value - expected) <= 1e-12 * fabs(expected))) fail_msg("%.17g, expected %.17g", value, expected);
-}
+#include "criteria_rig.h"
 
 /* Two units of one channel each: enough for the sums. */
 static struct prune_channel MEMBERS[] = {{0, 0}, {0, 1}};
@@ -38,28 +20,30 @@ static struct prune_signals image_signal(float *g, size_t images)
                                   .gate_image = {.data = g, .type = PRUNE_F32, .rank = 2, .shape = {images, 2}, .strides = {2, 1}}};
 }
 
-static void *new_state(const struct prune_criterion *c, const struct prune_score_input *in)
-{
-    size_t bytes = c->state_size(in);
-    void *state = malloc(bytes ? bytes : 1);
-    assert_non_null(state);
-    c->init(state, in);
-    return state;
-}
+/* Studies and docs name them in this order. */
+static const char *const ORDER[] = {"taylor-fo", "taylor-fg", "taylor-weight", "taylor-weight-group", "bn-taylor", "taylor-output", "taylor-so", "taylor-so-hutchinson",
+                                    "taylor-so-gn", "taylor-so-row", "obd", "obd-hutchinson", "obd-gn", "taylor-logits", "random", "magnitude", "magnitude-l1",
+                                    "magnitude-layer", "grad-magnitude", "grad-magnitude-layer", "bn-scale", "fpgm", "hrank"};
 
 static void the_registry_lists_what_each_criterion_needs(void **state)
 {
     (void)state;
-    size_t count;
+    size_t count, at = 0;
     const struct prune_criterion *all = prune_criteria(&count);
-    assert_int_equal(count, 13);
-    for (size_t i = 0; i < count; i++) {
+    for (size_t i = 0; i < count; i++, at++) {
         assert_ptr_equal(prune_criterion_find(all[i].name), &all[i]);
-        assert_true(all[i].formula && all[i].source && all[i].cost && all[i].finish);
+        assert_true(all[i].formula && all[i].source && all[i].cost && all[i].state_size && all[i].init && all[i].merge && all[i].finish);
+        while (at < sizeof ORDER / sizeof *ORDER && strcmp(ORDER[at], all[i].name) != 0) at++;
+        if (at == sizeof ORDER / sizeof *ORDER) fail_msg("'%s' is out of order", all[i].name);
     }
     assert_int_equal(prune_criterion_find("taylor-fo")->signals, PRUNE_SIGNAL_GATE_BATCH);
     assert_int_equal(prune_criterion_find("taylor-fg")->signals, PRUNE_SIGNAL_GATE_IMAGE);
-    assert_true(prune_criterion_find("magnitude")->needs_weights && !prune_criterion_find("magnitude")->signals);
+    assert_int_equal(prune_criterion_find("taylor-output")->gate, PRUNE_GATE_AFTER_ACTIVATION);
+    assert_int_equal(prune_criterion_find("bn-taylor")->signals, PRUNE_SIGNAL_PARAMETERS);
+    assert_int_equal(prune_criterion_find("hrank")->signals, PRUNE_SIGNAL_MAPS);
+    static const char *const FROM_WEIGHTS[] = {"magnitude", "magnitude-l1", "magnitude-layer", "bn-scale", "fpgm"};
+    for (size_t i = 0; i < sizeof FROM_WEIGHTS / sizeof *FROM_WEIGHTS; i++)
+        assert_true(prune_criterion_find(FROM_WEIGHTS[i])->needs_weights && !prune_criterion_find(FROM_WEIGHTS[i])->signals);
     assert_true(!prune_criterion_find("random")->needs_weights && !prune_criterion_find("random")->signals);
     assert_null(prune_criterion_find("taylor"));
 }
@@ -174,62 +158,6 @@ static void a_gradient_that_is_not_finite_is_named(void **state)
     assert_true(scores[0] == 7);
     free(s);
 }
-
-/* A network on disk and its weights, value i of the file behind the header = value(i). */
-struct fixture { char path[64]; struct prune_cfg cfg; struct prune_net net; struct prune_units units; struct prune_weights weights; struct prune_score_input in; };
-
-static void fixture_open(struct fixture *f, const char *cfg, float (*value)(size_t), int major)
-{
-    memset(f, 0, sizeof *f);
-    strcpy(f->path, "/tmp/prune-criteria-XXXXXX");
-    int fd = mkstemp(f->path);
-    assert_true(fd >= 0);
-    FILE *out = fdopen(fd, "wb");
-    int32_t version[3] = {major, 2, 0};
-    uint64_t seen = 0;
-    assert_int_equal(prune_cfg_parse(&f->cfg, "test.cfg", cfg, strlen(cfg), &st), PRUNE_OK);
-    if (prune_net_build(&f->net, &f->cfg, &st)) fail_msg("%s", st.message);
-    if (prune_units_build(&f->units, &f->net, &st)) fail_msg("%s", st.message);
-    struct prune_weights_layout layout;
-    assert_int_equal(prune_layout_build(&layout, &f->net, &st), PRUNE_OK);
-    fwrite(version, sizeof version, 1, out);
-    fwrite(&seen, major > 1000 ? 4 : 8, 1, out);   /* old and transposed files count images in 32 bits */
-    for (size_t i = 0; i < layout.floats; i++) {
-        float x = value(i);
-        fwrite(&x, sizeof x, 1, out);
-    }
-    assert_int_equal(fclose(out), 0);
-    prune_layout_free(&layout);
-    if (prune_weights_open(&f->weights, f->path, &f->net, &st)) fail_msg("%s", st.message);
-    f->in = (struct prune_score_input){.net = &f->net, .units = &f->units, .weights = &f->weights, .norm = 2};
-}
-
-static void fixture_close(struct fixture *f)
-{
-    prune_weights_close(&f->weights);
-    prune_units_free(&f->units);
-    prune_net_free(&f->net);
-    prune_cfg_free(&f->cfg);
-    unlink(f->path);
-}
-
-/* Score of the unit that has this channel. */
-static double score_at(struct fixture *f, const char *criterion, int norm, int layer, int channel)
-{
-    const struct prune_criterion *c = prune_criterion_find(criterion);
-    double *scores = calloc(f->units.count, sizeof *scores);
-    void *s = new_state(c, &f->in);
-    f->in.norm = norm;
-    if (c->finish(s, &f->in, scores, &st)) fail_msg("%s", st.message);
-    int unit = f->units.of_channel[layer][channel];
-    assert_true(unit >= 0);
-    double score = scores[unit];
-    free(s);
-    free(scores);
-    return score;
-}
-
-static float counting(size_t i) { return (i % 2 ? -1.0f : 1.0f) * (float)(i + 1); }
 
 static const char PLAIN[] =
     "[net]\nheight=4\nwidth=4\nchannels=1\n"
