@@ -152,6 +152,17 @@ check "an output folder that is missing is found before the work" prune 1 "" "$w
 check "short weights name what is missing" prune 1 "" "short.weights" score "$work/net.cfg" "$work/short.weights" -criterion magnitude -out "$work/x.json"
 check "NaN in the weights is refused" prune 1 "" "nan.weights" score "$work/net.cfg" "$work/nan.weights" -criterion magnitude -out "$work/x.json"
 check "a missing cfg is named" prune 1 "" "'$work/none.cfg'" score "$work/none.cfg" "$work/net.weights" -criterion magnitude -out "$work/x.json"
+check "all criteria of the weights, the others with a reason" prune 0 "taylor-fo: left out: criterion 'taylor-fo' needs images: give <data> <cfg> <weights>" "" \
+    score "${net[@]}" -criterion all -csv "$work/all.csv"
+check "the table has what is left" bash -c "head -1 '$work/all.csv' | grep -q ',magnitude' && head -1 '$work/all.csv' | grep -q ',random' && ! head -1 '$work/all.csv' | grep -q taylor"
+check "with a cfg alone, weights are what is missing" prune 0 "magnitude: left out: no weights file is given" "" score "$work/net.cfg" -criterion all -csv "$work/all.csv"
+check "a place of gates that is none is refused" prune 2 "" "flag '-gate': 'after' is not one of after-bn, before-bn, after-activation" score "${net[@]}" -criterion random -gate after -out "$work/x.json"
+for flag in rivals probes; do
+    check "-$flag counts from 1" prune 2 "" "flag '-$flag': '0' is outside 1..65536" score "${net[@]}" -criterion random -$flag 0 -out "$work/x.json"
+done
+check "a step is above 0" prune 2 "" "flag '-step': '0' is outside 1e-06..0.5" score "${net[@]}" -criterion random -step 0 -out "$work/x.json"
+check "-drawn is 0 or 1" prune 2 "" "flag '-drawn': '2' is outside 0..1" score "${net[@]}" -criterion random -drawn 2 -out "$work/x.json"
+check "-first counts from 0" prune 2 "" "flag '-first': '-1' is outside" score "${net[@]}" -criterion random -first -1 -out "$work/x.json"
 check "a failed score leaves no file" test ! -e "$work/x.json"
 
 # select, apply and verify on those scores

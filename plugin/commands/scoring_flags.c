@@ -1,0 +1,128 @@
+/* Criteria and flags of the verbs that score; see scoring_flags.h. */
+#include "scoring_flags.h"
+
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static enum prune_code add(struct prune_criteria_list *l, const char *flag, const struct prune_criterion *c, struct prune_status *st)
+{
+    for (size_t i = 0; i < l->count; i++)
+        if (l->items[i].criterion == c) return prune_fail_usage(st, "flag '-%s': '%s' is listed twice", flag, c->name);
+    if (l->count == PRUNE_MAX_CRITERIA) return prune_fail_usage(st, "flag '-%s': more than %d criteria", flag, PRUNE_MAX_CRITERIA);
+    l->items[l->count++].criterion = c;
+    l->signals |= c->signals;
+    l->needs_weights |= c->needs_weights;
+    return PRUNE_OK;
+}
+
+static enum prune_code add_all(struct prune_criteria_list *l, const char *flag, struct prune_status *st)
+{
+    size_t count;
+    const struct prune_criterion *all = prune_criteria(&count);
+    enum prune_code rc = PRUNE_OK;
+    for (size_t i = 0; !rc && i < count; i++) rc = add(l, flag, &all[i], st);
+    l->all = true;
+    return rc;
+}
+
+enum prune_code prune_criteria_read(struct prune_criteria_list *l, const char *flag, const char *names, struct prune_status *st)
+{
+    memset(l, 0, sizeof *l);
+    if (strcmp(names, "all") == 0) return add_all(l, flag, st);
+    enum prune_code rc = PRUNE_OK;
+    char *copy = strdup(names);
+    if (!copy) return prune_fail_memory(st, strlen(names), "criteria");
+    for (char *name = copy, *next; !rc && name; name = next) {
+        const struct prune_criterion *c = NULL;
+        next = strchr(name, ',');
+        if (next) *next++ = 0;
+        rc = prune_args_criterion(name, &c, st);
+        if (!rc) rc = add(l, flag, c, st);
+    }
+    free(copy);
+    return rc;
+}
+
+static void drop(struct prune_criteria_list *l, size_t i, const char *why)
+{
+    printf("%s: left out: %s\n", l->items[i].criterion->name, why);
+    prune_scored_free(&l->items[i], 1);
+    memmove(&l->items[i], &l->items[i + 1], (--l->count - i) * sizeof *l->items);
+    memset(&l->items[l->count], 0, sizeof *l->items);
+    l->signals = 0;
+    l->needs_weights = false;
+    for (size_t k = 0; k < l->count; k++) {
+        l->signals |= l->items[k].criterion->signals;
+        l->needs_weights |= l->items[k].criterion->needs_weights;
+    }
+}
+
+/* What is missing for a criterion, in st. */
+static enum prune_code allowed(const struct prune_criterion *c, const struct prune_host *host, bool data, bool weights, enum prune_task task, struct prune_status *st)
+{
+    if (c->signals && !data) return prune_fail_usage(st, "criterion '%s' needs images: give <data> <cfg> <weights>", c->name);
+    if ((c->signals || c->needs_weights) && !weights) return prune_fail_usage(st, "no weights file is given: <cfg> <weights>");
+    if ((c->signals & PRUNE_SIGNAL_MARGINS) && task == PRUNE_TASK_DETECTOR)
+        return prune_fail_usage(st, "criterion '%s' needs a classifier with a softmax; for detectors take taylor-so-gn", c->name);
+    return c->signals ? prune_host_check(host, c->signals | (c->perturbs ? PRUNE_CAN_PERTURB : 0u), st) : PRUNE_OK;
+}
+
+enum prune_code prune_criteria_allowed(struct prune_criteria_list *l, const struct prune_host *host, bool data, bool weights, enum prune_task task, struct prune_status *st)
+{
+    for (size_t i = 0; i < l->count;) {
+        struct prune_status why = {0};
+        enum prune_code rc = allowed(l->items[i].criterion, host, data, weights, task, l->all ? &why : st);
+        if (!rc) i++;
+        else if (l->all) drop(l, i, why.message);
+        else return rc;
+    }
+    return l->count ? PRUNE_OK : prune_fail(st, "no criterion is left that these inputs allow");
+}
+
+enum prune_code prune_criteria_finish(struct prune_criteria_list *l, const struct prune_score_input *in, struct prune_status *st)
+{
+    if (!l->all) return prune_scored_finish(l->items, l->count, in, st);
+    for (size_t i = 0; i < l->count;) {
+        struct prune_status why = {0};
+        if (prune_scored_finish(&l->items[i], 1, in, &why)) drop(l, i, why.message);
+        else i++;
+    }
+    return l->count ? PRUNE_OK : prune_fail(st, "no criterion is left that this network allows");
+}
+
+static enum prune_code read_numbers(const struct prune_args *a, struct prune_scoring *s, struct prune_status *st)
+{
+    long norm = 2, minibatch = 0, rivals = 0, probes = 0, first = 0;
+    enum prune_code rc = prune_args_int(a, "norm", 1, 2, 2, &norm, st);
+    if (!rc) rc = prune_args_int(a, "minibatch", 1, INT_MAX, 0, &minibatch, st);
+    if (!rc) rc = prune_args_int(a, "rivals", 1, 1 << 16, 0, &rivals, st);
+    if (!rc) rc = prune_args_int(a, "probes", 1, 1 << 16, 0, &probes, st);
+    if (!rc) rc = prune_args_int(a, "first", 0, LONG_MAX, 0, &first, st);
+    if (!rc) rc = prune_args_double(a, "step", 1e-6, 0.5, 0, &s->input.step, st);
+    if (rc) return rc;
+    s->minibatch = (size_t)minibatch;
+    s->set.first = (size_t)first;
+    s->input.norm = (int)norm;
+    s->input.rivals = (int)rivals;
+    s->input.probes = (int)probes;
+    return PRUNE_OK;
+}
+
+enum prune_code prune_args_scoring(const struct prune_args *a, const char *data, enum prune_data_role role, struct prune_scoring *s, struct prune_open_options *open,
+                                   struct prune_status *st)
+{
+    const char *gate = prune_args_string(a, "gate", "after-bn");
+    bool drawn = false;
+    if (!prune_gate_choice_parse(gate, &s->gate)) return prune_fail_usage(st, "flag '-gate': '%s' is not one of after-bn, before-bn, after-activation", gate);
+    enum prune_code rc = prune_args_images(a, data, role, &s->set, st);
+    if (!rc) rc = prune_args_switch(a, "drawn", false, &drawn, st);
+    if (!rc) rc = read_numbers(a, s, st);
+    if (!rc) rc = prune_args_host(a, open, st);
+    if (rc) return rc;
+    s->set.drawn = drawn;
+    s->input.seed = open->seed;
+    open->batch = (int)s->minibatch;
+    return PRUNE_OK;
+}
