@@ -77,4 +77,13 @@ enum prune_code prune_random_finish(const void *state, const struct prune_score_
 /* fpgm.c: no state either */
 enum prune_code prune_fpgm_finish(const void *state, const struct prune_score_input *in, double *scores, struct prune_status *st);
 
+/* logits_greedy.c: the same expansion for sets of units */
+/* Loss of an image from margins x_k = a[k step_a] - d[k step_d] (d NULL: a alone): log(1 + sum_k exp x_k). */
+double prune_margins_loss(const float *a, ptrdiff_t step_a, const float *d, ptrdiff_t step_d, size_t rivals);
+size_t prune_logits_greedy_size(const struct prune_score_input *in);
+void prune_logits_greedy_init(void *state, const struct prune_score_input *in);
+void prune_logits_greedy_accumulate(void *state, const struct prune_score_input *in, const struct prune_signals *signals);
+void prune_logits_greedy_merge(void *state, const void *other, const struct prune_score_input *in);
+enum prune_code prune_logits_greedy_finish(const void *state, const struct prune_score_input *in, double *scores, struct prune_status *st);
+
 #endif

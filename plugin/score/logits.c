@@ -7,7 +7,7 @@
 #include "families.h"
 
 /* log(1 + sum_k exp x_k), x_k = a[k step_a] - d[k step_d] (d NULL: a alone); no overflow, and no loss of digits where all x are far below 0. */
-static double loss_of(const float *a, ptrdiff_t step_a, const float *d, ptrdiff_t step_d, size_t rivals)
+double prune_margins_loss(const float *a, ptrdiff_t step_a, const float *d, ptrdiff_t step_d, size_t rivals)
 {
     double top = 0, sum = 0;
     for (size_t k = 0; k < rivals; k++) top = fmax(top, (double)a[(ptrdiff_t)k * step_a] - (d ? (double)d[(ptrdiff_t)k * step_d] : 0));
@@ -24,8 +24,8 @@ void prune_taylor_logits_accumulate(void *state, const struct prune_score_input 
     if (d->shape[0] != a->shape[0] || d->shape[1] != rivals || d->shape[2] != units || !rivals) return;
     for (size_t b = 0; b < a->shape[0]; b++) {
         const float *margin = (const float *)a->data + (ptrdiff_t)b * a->strides[0], *slope = (const float *)d->data + (ptrdiff_t)b * d->strides[0];
-        double loss = loss_of(margin, a->strides[1], NULL, 0, rivals);
-        for (size_t u = 0; u < units; u++, slope += d->strides[2]) sums[u] += loss_of(margin, a->strides[1], slope, d->strides[1], rivals) - loss;
+        double loss = prune_margins_loss(margin, a->strides[1], NULL, 0, rivals);
+        for (size_t u = 0; u < units; u++, slope += d->strides[2]) sums[u] += prune_margins_loss(margin, a->strides[1], slope, d->strides[1], rivals) - loss;
     }
     sums[units] += (double)a->shape[0];
 }

@@ -139,6 +139,15 @@ static const struct prune_criterion CRITERIA[] = {
         SUMS, .accumulate = prune_taylor_logits_accumulate, .finish = prune_taylor_logits_finish,
     },
     {
+        .name = "taylor-logits-greedy",
+        .formula = "loss change at the expanded logits when the unit goes, units going one after the other, the least change first",
+        .source = "docs/taylor-logits.md",
+        .signals = PRUNE_SIGNAL_MARGINS,
+        .cost = "as taylor-logits",
+        .state_size = prune_logits_greedy_size, .init = prune_logits_greedy_init, .merge = prune_logits_greedy_merge,
+        .accumulate = prune_logits_greedy_accumulate, .finish = prune_logits_greedy_finish,
+    },
+    {
         .name = "random",
         .formula = "uniform in [0, 1) from the seed and the unit's number",
         .source = "baseline",
