@@ -145,5 +145,5 @@ void prune_hrank_accumulate(void *state, const struct prune_score_input *in, con
 
 enum prune_code prune_hrank_finish(const void *state, const struct prune_score_input *in, double *scores, struct prune_status *st)
 {
-    return prune_sums_mean(state, in, "rank of feature map", scores, st);
+    return prune_sums_mean(state, in, "feature-map rank", scores, st);
 }

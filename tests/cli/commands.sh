@@ -62,7 +62,9 @@ flags_are_known() {
 }
 check "every flag in a help text is known to its verb" flags_are_known
 
-check "criteria lists the default" prune 0 "taylor-fo  mean over minibatches of g_u^2" "" criteria
+check "criteria lists the default" prune 0 "taylor-fo             mean over minibatches of g_u^2" "" criteria
+check "criteria say what they need" prune 0 "needs   images: feature maps" "" criteria
+check "criteria -json lists all of them" bash -c "'$darknet' prune criteria -json | /usr/bin/python3 -c 'import json, sys; d = json.load(sys.stdin); assert d[\"version\"] == 1 and len(d[\"criteria\"]) == 23'"
 check "criteria takes no arguments" prune 2 "" "unexpected argument 'x'" criteria x
 
 # A small residual network with random weights, and one without batch-norm.
@@ -134,6 +136,9 @@ assert [(u["unit"], u["layer"], u["channel"]) for u in f["units"][:8]] == [(i, 0
 expected = np.sqrt((first ** 2).sum(1) + (second ** 2).sum(1))
 assert np.allclose([u["score"] for u in f["units"][:8]], expected, rtol=1e-12), (f["units"], expected)
 PY
+for c in magnitude-l1 magnitude-layer fpgm; do
+    check "apply takes $c" prune 0 "written: $work/by-$c/" "" apply "${net[@]}" -criterion "$c" -units 0.5 -out "$work/by-$c"
+done
 check "several criteria get a file each and one table" prune 0 "saved the table of scores" "" \
     score "${net[@]}" -criterion magnitude,bn-scale,random -norm 1 -seed 3 -out "$work/s.json" -csv "$work/s.csv"
 check "the files are named after their criterion" test -f "$work/s-magnitude.json" -a -f "$work/s-bn-scale.json" -a -f "$work/s-random.json" -a ! -e "$work/s.json"
