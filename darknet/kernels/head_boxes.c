@@ -172,7 +172,7 @@ static void train_truth(const struct view *v, const float *t, struct box_totals 
     float iou = train_box(v, predictor, t, box_scale(v, t));
     size_t at = entry(v, predictor, 4);
     sums->object += (double)v->x[at];
-    aim(v, at, r->object, r->rescore ? (double)iou : 1);
+    aim(v, at, r->object, r->rescore && iou < 1 ? (double)iou : 1);   /* rounding can make it 1.0000001 */
     train_class(v, predictor, truth_class(v, t), sums);
     ++sums->count;
     sums->iou += (double)iou;
