@@ -206,15 +206,16 @@ static void losses_of_heads(const struct walk *w, float *truth)
 {
     for (int i = 0; i < w->net->n; ++i) {
         layer *l = &w->net->layers[i];
-        if (l->type == YOLO) {
+        if (!is_detection_head(l)) continue;
+        if (head_has_loss(l)) {
             network as_training = *w->net;
             as_training.train = 1;
             as_training.truth = truth;
             as_training.index = i;
             as_training.input = i ? w->net->layers[i - 1].output : w->net->input;
             l->forward(*l, as_training);
-        } else if (is_detection_head(l)) {
-            for (int b = 0; b < l->batch; ++b) w->loss[b] = NAN;   /* their loss is the host's own business */
+        } else {
+            for (int b = 0; b < l->batch; ++b) w->loss[b] = NAN;
         }
     }
 }

@@ -1,4 +1,4 @@
-/* Evaluation of network outputs: top-k, average precision, detections of yolo, region and detection heads. */
+/* Evaluation of network outputs: top-k, average precision, detections of yolo, region and detection heads; which heads have a loss. */
 #ifndef DARKNET_HEADS_H
 #define DARKNET_HEADS_H
 
@@ -12,6 +12,11 @@ enum prune_code evaluate_network(network *net, const struct prune_image_set *set
 /* Writes what the network says of every image, for comparison with a third party (docs/evaluation.md): classifier: image, class, predicted class,
  * its probability; detector: image, class, score, x, y, w, h. Tab-separated, one header line. path NULL = not written. */
 enum prune_code evaluate_write_predictions(network *net, const struct prune_image_set *set, int threads, const char *path, struct prune_status *st);
+
+/* The head adds each image's loss to host_context()->image_loss. */
+bool head_has_loss(const layer *l);
+/* Every head of the network has one, and there is one; the message names the layer. */
+enum prune_code network_loss_check(const network *net, struct prune_status *st);
 
 /* Average precision, area under the monotone precision-recall curve. matched[i] = 1 true positive, 0 false positive, sorted by falling score.
  * NaN when truths is 0. */

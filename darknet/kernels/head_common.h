@@ -1,15 +1,33 @@
-/* What the heads (softmax, logistic, cost, yolo) share: the pieces of their losses.
+/* What the heads (softmax, logistic, cost, yolo, region) share: the pieces of their losses.
  * A head's loss here is the function of its PRE-ACTIVATIONS whose negative gradient its delta is, in double, per image; the cost that
  * Darknet prints is another number (docs/evaluation.md). */
 #ifndef DARKNET_KERNELS_HEAD_COMMON_H
 #define DARKNET_KERNELS_HEAD_COMMON_H
 
 #include <math.h>
+#include <stddef.h>
 
 /* log(1 + exp(x)) without overflow; NaN stays NaN. */
 static inline double softplus(double x)
 {
     return x > 0 ? x + log1p(exp(-x)) : log1p(exp(x));
+}
+
+/* T log(sum_i exp(a_i / T)) over n values `stride` apart. */
+static inline double log_sum_exp(const float *a, size_t n, size_t stride, double temperature)
+{
+    double largest = (double)a[0], sum = 0;
+    for (size_t i = 1; i < n; ++i) if ((double)a[i * stride] > largest) largest = (double)a[i * stride];
+    for (size_t i = 0; i < n; ++i) sum += exp(((double)a[i * stride] - largest) / temperature);
+    return largest + temperature * log(sum);
+}
+
+/* v := scale R^(1/2) v with R = diag(p) - p p^T, for n probabilities and random numbers `stride` apart: sqrt(p) v - p sum(sqrt(p) v). */
+static inline void softmax_probe(const float *p, float *v, size_t n, size_t stride, double scale)
+{
+    double sum = 0;
+    for (size_t i = 0; i < n * stride; i += stride) sum += sqrt((double)p[i]) * (double)v[i];
+    for (size_t i = 0; i < n * stride; i += stride) v[i] = (float)(scale * (sqrt((double)p[i]) * (double)v[i] - (double)p[i] * sum));
 }
 
 /* Cross-entropy of a logistic unit with pre-activation a against target t in 0..1; its derivative is sigmoid(a) - t. */

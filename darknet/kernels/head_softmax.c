@@ -11,15 +11,9 @@ void forward_logistic_layer(layer l, network net);
 /* T log(sum_i exp(a_i / T)) - sum_i t_i a_i over n pre-activations. */
 static double group_loss(const float *a, const float *t, int n, double temperature)
 {
-    double largest = a[0], sum = 0, dot = 0;
-    for (int i = 1; i < n; ++i) if (a[i] > largest) largest = a[i];
-    for (int i = 0; i < n; ++i) {
-        sum += exp((a[i] - largest) / temperature);
-        if (t[i] != 0) dot += (double)t[i] * (a[i] - largest);
-    }
-    double truths = 0;   /* the shift by `largest` cancels only where the truths of the group sum to 1 */
-    for (int i = 0; i < n; ++i) truths += t[i];
-    return temperature * log(sum) + (1 - truths) * largest - dot;
+    double loss = log_sum_exp(a, (size_t)n, 1, temperature);
+    for (int i = 0; i < n; ++i) if (t[i] != 0) loss -= (double)t[i] * (double)a[i];
+    return loss;
 }
 
 static double softmax_loss(const layer *l, const float *a, const float *t)

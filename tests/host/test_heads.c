@@ -1,16 +1,5 @@
 /* The heads: the same deltas, outputs and statistics line as the installed library's, and per-image losses whose negative gradient those deltas are. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <cmocka.h>
-
-#include "../../darknet/context.h"
-#include "../../darknet/kernels/stock.h"
-#include "../../plugin/base/random.h"
-
-#include <math.h>
-#include <stdio.h>
-#include <unistd.h>
+#include "head_fixture.h"
 
 layer make_yolo_layer(int batch, int w, int h, int n, int total, int *mask, int classes);
 layer make_softmax_layer(int batch, int inputs, int groups);
@@ -19,48 +8,9 @@ layer make_cost_layer(int batch, int inputs, COST_TYPE cost_type, float scale);
 
 enum { W = 5, H = 4, ANCHORS = 3, TOTAL = 6, CLASSES = 4, BATCH = 3, PER_IMAGE = W * H * ANCHORS * (5 + CLASSES), TRUTHS = 12 };
 
-static void fill_random(float *x, int n, double lo, double hi, uint64_t stream)
-{
-    struct prune_random r = prune_random_make(7, stream, 0);
-    for (int i = 0; i < n; ++i) x[i] = (float)prune_random_range(&r, lo, hi);
-}
-
-static void assert_near(double a, double b, double tolerance)
-{
-    if (!(fabs(a - b) <= tolerance)) fail_msg("%.9g is not %.9g", a, b);
-}
-
-typedef void layer_function(layer l, network net);
-
 static void stock_yolo(layer l, network net)
 {
     stock_layer_call("forward_yolo_layer", l, net);
-}
-
-/* Runs f with stdout in a file and returns what it printed, at most size - 1 bytes. */
-static void run_captured(layer_function *f, layer l, network net, char *text, size_t size)
-{
-    fflush(stdout);
-    FILE *file = tmpfile();
-    int kept = dup(STDOUT_FILENO);
-    assert_non_null(file);
-    assert_true(kept >= 0 && dup2(fileno(file), STDOUT_FILENO) >= 0);
-    f(l, net);
-    fflush(stdout);
-    assert_true(dup2(kept, STDOUT_FILENO) >= 0);
-    close(kept);
-    rewind(file);
-    text[fread(text, 1, size - 1, file)] = 0;
-    fclose(file);
-}
-
-static double loss_of_image(layer l, network net, int image)
-{
-    double loss[BATCH] = {0};
-    host_context()->image_loss = loss;
-    l.forward(l, net);
-    host_context()->image_loss = NULL;
-    return loss[image];
 }
 
 /* Central differences of each image's loss in each of its pre-activations; returns how many were compared. */
