@@ -38,6 +38,8 @@ struct gate_table {
     unsigned signals;
     double *batch_sums;                /* (units) */
     float *image_sums;                 /* (images, units) or NULL */
+    float *rows;                       /* not NULL: where gradients go instead, every row_stride floats */
+    size_t row_stride;
     size_t images, first_image;        /* room in image_sums; images of earlier passes of this minibatch */
     void *work;                        /* sums of one layer: at most (B, C) */
     size_t work_bytes;
@@ -161,8 +163,15 @@ static double sum_product(float *delta, const float *y, size_t n)
     return sum;
 }
 
+/* Which sums a backward pass is to make. */
+static unsigned collected(const struct gate_table *g) { return g->rows ? PRUNE_SIGNAL_GATE_IMAGE : g->signals & (PRUNE_SIGNAL_GATE_BATCH | PRUNE_SIGNAL_GATE_IMAGE); }
+
 static void add_gradient(struct gate_table *g, int unit, int image, double gradient)
 {
+    if (g->rows) {
+        g->rows[(size_t)image * g->row_stride + (size_t)unit] += (float)gradient;
+        return;
+    }
     g->batch_sums[unit] += gradient;
     size_t row = g->first_image + (size_t)image;
     if (g->image_sums && row < g->images) g->image_sums[row * g->units + (size_t)unit] += (float)gradient;
@@ -239,7 +248,7 @@ static void backward_normalised(struct gate_slot *s, layer l, network net, unsig
 
 static void backward_before(struct gate_slot *s, layer l, network net)
 {
-    unsigned signals = net.train ? s->table->signals : 0;
+    unsigned signals = net.train ? collected(s->table) : 0;
     bool open = all_open(s, &s->before);
     if (open && !signals) {
         s->backward(l, net);
@@ -268,7 +277,7 @@ static void backward_gated(layer l, network net)
     if (s->after.unit) {
         /* the original must see the output it produced */
         if (s->after.kept) l.output = s->after.copy;
-        if (net.train && s->table->signals) add_direct(s, &s->after, &l, l.output, false);
+        if (net.train && collected(s->table)) add_direct(s, &s->after, &l, l.output, false);
         scale_channels(s, &s->after, &l, l.delta);
     }
     if (s->before.unit) backward_before(s, l, net);
@@ -383,7 +392,7 @@ size_t gate_units(const struct gate_table *g) { return g->units; }
 
 enum prune_code gate_collect(struct gate_table *g, unsigned signals, size_t images, struct prune_status *st)
 {
-    signals &= PRUNE_SIGNAL_GATE_BATCH | PRUNE_SIGNAL_GATE_IMAGE;
+    signals &= PRUNE_SIGNAL_GATE_BATCH | PRUNE_SIGNAL_GATE_IMAGE | PRUNE_SIGNAL_MARGINS | PRUNE_SIGNAL_CURVATURE;
     free(g->image_sums);
     g->image_sums = NULL;
     g->images = 0;
@@ -405,6 +414,19 @@ void gate_signals_reset(struct gate_table *g)
     for (size_t u = 0; u < g->units; u++) g->batch_sums[u] = 0;
     if (g->image_sums) memset(g->image_sums, 0, g->images * g->units * sizeof *g->image_sums);
     g->first_image = 0;
+}
+
+void gate_redirect(struct gate_table *g, float *rows, size_t stride)
+{
+    g->rows = rows;
+    g->row_stride = stride;
+}
+
+int gate_lowest(const struct gate_table *g)
+{
+    int i = 0;
+    while (i < g->layers && !g->slots[i].forward) i++;
+    return i;
 }
 
 void gate_signals_advance(struct gate_table *g, size_t images) { g->first_image += images; }

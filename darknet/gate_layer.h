@@ -16,7 +16,8 @@ void gate_detach(struct gate_table *g);                   /* restores the pointe
 float *gate_values(struct gate_table *g);                 /* units values, 1 at attach; a new value acts in the next forward pass */
 size_t gate_units(const struct gate_table *g);
 
-/* Collecting: which signals the backward passes of training-mode runs add up; 0 = none. images: how many one minibatch may have.
+/* Collecting: which signals the backward passes of training-mode runs add up; 0 = none. Of MARGINS and CURVATURE nothing is added up, but forward
+ * passes keep what a later backward pass needs. images: how many one minibatch may have.
  * Buffers are zeroed by gate_signals_reset. */
 enum prune_code gate_collect(struct gate_table *g, unsigned signals, size_t images, struct prune_status *st);
 void gate_signals_reset(struct gate_table *g);
@@ -26,6 +27,10 @@ void gate_signals_advance(struct gate_table *g, size_t images);
 const double *gate_batch_sums(const struct gate_table *g);
 /* (images, units), NULL unless PRUNE_SIGNAL_GATE_IMAGE is collected */
 const float *gate_image_sums(const struct gate_table *g);
+/* While rows is not NULL, backward passes add dE_b/dz_u to rows[b * stride + u] and to nothing else: for cotangents other than the loss's. */
+void gate_redirect(struct gate_table *g, float *rows, size_t stride);
+/* The first layer with a gate; the number of layers when there is none. */
+int gate_lowest(const struct gate_table *g);
 /* True when memory ran out inside a pass, which cannot report it: the numbers of that pass are void. */
 bool gate_failed(const struct gate_table *g);
 

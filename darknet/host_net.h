@@ -39,6 +39,15 @@ struct host_images {
 enum prune_code host_images_open(struct host_images *s, const struct prune_host_net *n, const struct prune_image_set *set, bool training, struct prune_status *st);
 void host_images_close(struct host_images *s);   /* accepts a zeroed one */
 
+/* Images 0 .. end - 1 of a set in pieces that fit the network and do not cross a minibatch; the next piece is read meanwhile. */
+struct host_stream { struct host_images source; size_t at, end, minibatch, room, pending; };
+enum prune_code host_stream_request(struct host_stream *s, const network *net, struct prune_status *st);   /* once, before the first next */
+/* Puts the next piece into the network's input and truth; *got = 0 at the end. */
+enum prune_code host_stream_next(struct host_stream *s, network *net, size_t *got, struct prune_status *st);
+
+/* Signals of gates need gates. */
+enum prune_code host_signals_check(const struct prune_host_net *n, unsigned signals, struct prune_status *st);
+
 /* See plugin/host.h. */
 enum prune_code host_score(struct prune_host_net *n, const struct prune_image_set *set, const struct prune_score_options *o, prune_sink sink, void *user, struct prune_status *st);
 enum prune_code host_recalibrate(struct prune_host_net *n, const struct prune_image_set *set, size_t images, struct prune_status *st);

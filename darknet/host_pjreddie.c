@@ -14,6 +14,8 @@
 #include "host_net.h"
 #include "network_parameters.h"
 
+enum { DEFAULT_RIVALS = 2 };   /* of MARGINS in training, whose caller cannot say */
+
 /* Set by SIGINT; a signal handler can reach nothing else. */
 static volatile sig_atomic_t stop_requested;
 
@@ -66,11 +68,18 @@ static enum prune_code host_open(void *context, const char *cfg, const char *wei
     return PRUNE_OK;
 }
 
+static void release_extra(struct prune_host_net *n)
+{
+    extra_close(n->hook.extra);
+    n->hook.extra = NULL;
+}
+
 static void host_train_stop(struct prune_host_net *n)
 {
     if (!n->trainer) return;
     trainer_close(n->trainer);
     n->trainer = NULL;
+    release_extra(n);
     /* multi-scale training leaves the size of its last step */
     struct host_pause pause;
     host_pause_begin(n, &pause);
@@ -80,6 +89,7 @@ static void host_close(struct prune_host_net *n)
 {
     if (!n) return;
     if (n->trainer) trainer_close(n->trainer);
+    release_extra(n);
     gate_detach(n->attached);
     network_close(&n->open);
     free(n);
@@ -97,6 +107,7 @@ static void host_facts(const struct prune_host_net *n, struct prune_net_facts *o
 
 static enum prune_code host_gates_attach(struct prune_host_net *n, const struct prune_gate_site *sites, size_t count, size_t units, struct prune_status *st)
 {
+    release_extra(n);
     gate_detach(n->attached);
     gate_detach(n->open.gates);
     n->attached = NULL;
@@ -119,16 +130,23 @@ static enum prune_code host_gates_set(struct prune_host_net *n, const float *z, 
 static enum prune_code host_train_start(struct prune_host_net *n, const struct prune_image_set *set, unsigned signals, prune_sink sink, void *user, struct prune_status *st)
 {
     struct gate_table *gates = host_gates(n);
-    if (signals && !gates) return prune_fail(st, "gate gradients wanted, but no gates are attached to '%s'", n->open.cfg.path);
+    enum prune_code rc = host_signals_check(n, signals, st);
+    if (rc) return rc;
     host_train_stop(n);
     use_context(n);
-    enum prune_code rc = gates ? gate_collect(gates, sink ? signals : 0, (size_t)n->batch, st) : PRUNE_OK;
+    rc = gates ? gate_collect(gates, sink ? signals : 0, (size_t)n->batch, st) : PRUNE_OK;
     if (rc) return rc;
     struct trainer_options options = {.set = *set, .seed = n->seed, .threads = n->threads, .multi_scale = true};
     rc = trainer_open(&n->trainer, n->open.net, &options, st);
     if (rc) return rc;
     n->train_images = trainer_images(n->trainer);
     n->hook = (struct train_hook){.gates = gates, .signals = signals, .sink = sink, .user = user};
+    const struct extra_options extra = {.signals = signals, .rivals = DEFAULT_RIVALS, .probes = 1, .images = (size_t)n->batch, .seed = n->seed, .between_updates = true};
+    if (sink && signals & EXTRA_SIGNALS) rc = extra_open(&n->hook.extra, n->open.net, gates, &extra, st);
+    if (rc) {
+        host_train_stop(n);
+        return rc;
+    }
     if (sink) {
         struct trainer_hook hook = train_hook_interface(&n->hook);
         trainer_set_hook(n->trainer, &hook);
@@ -198,7 +216,7 @@ const struct prune_host *darknet_host(void)
     static const struct prune_host host = {
         .version = PRUNE_HOST_VERSION,
         .size = sizeof(struct prune_host),
-        .capabilities = PRUNE_SIGNAL_GATE_BATCH | PRUNE_SIGNAL_GATE_IMAGE | PRUNE_CAN_TRAIN | PRUNE_CAN_STATE,
+        .capabilities = PRUNE_SIGNAL_GATE_BATCH | PRUNE_SIGNAL_GATE_IMAGE | EXTRA_SIGNALS | PRUNE_CAN_TRAIN | PRUNE_CAN_STATE,
         .name = "darknet (CPU)",
         .open = host_open,
         .close = host_close,

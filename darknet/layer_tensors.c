@@ -11,16 +11,16 @@ enum { MOST_PER_PART = 5 };
 
 struct tensor_list { struct layer_tensor *items; size_t count; };
 
-static void add(struct tensor_list *list, int layer, const char *name, float *data, float *updates, size_t count)
+static void add(struct tensor_list *list, int layer, enum prune_role role, float *data, float *updates, size_t count)
 {
-    list->items[list->count++] = (struct layer_tensor){layer, name, data, updates, count};
+    list->items[list->count++] = (struct layer_tensor){layer, role, prune_role_name(role), data, updates, count};
 }
 
 static void add_statistics(struct tensor_list *list, int index, const layer *l, size_t n)
 {
-    add(list, index, "scales", l->scales, l->scale_updates, n);
-    add(list, index, "mean", l->rolling_mean, NULL, n);
-    add(list, index, "variance", l->rolling_variance, NULL, n);
+    add(list, index, PRUNE_SCALES, l->scales, l->scale_updates, n);
+    add(list, index, PRUNE_MEAN, l->rolling_mean, NULL, n);
+    add(list, index, PRUNE_VARIANCE, l->rolling_variance, NULL, n);
 }
 
 static void add_part(struct tensor_list *list, int index, const layer *l)
@@ -29,21 +29,21 @@ static void add_part(struct tensor_list *list, int index, const layer *l)
     switch (l->type) {
     case CONVOLUTIONAL:
     case DECONVOLUTIONAL:
-        add(list, index, "biases", l->biases, l->bias_updates, n);
+        add(list, index, PRUNE_BIASES, l->biases, l->bias_updates, n);
         if (l->batch_normalize) add_statistics(list, index, l, n);
-        add(list, index, "weights", l->weights, l->weight_updates, (size_t)l->nweights);
+        add(list, index, PRUNE_WEIGHTS, l->weights, l->weight_updates, (size_t)l->nweights);
         break;
     case CONNECTED:
-        add(list, index, "biases", l->biases, l->bias_updates, outputs);
-        add(list, index, "weights", l->weights, l->weight_updates, outputs * (size_t)l->inputs);
+        add(list, index, PRUNE_BIASES, l->biases, l->bias_updates, outputs);
+        add(list, index, PRUNE_WEIGHTS, l->weights, l->weight_updates, outputs * (size_t)l->inputs);
         if (l->batch_normalize) add_statistics(list, index, l, outputs);
         break;
     case BATCHNORM:
         add_statistics(list, index, l, (size_t)l->c);
         break;
     case LOCAL:
-        add(list, index, "biases", l->biases, l->bias_updates, outputs);
-        add(list, index, "weights", l->weights, l->weight_updates, (size_t)l->size * (size_t)l->size * (size_t)l->c * outputs);
+        add(list, index, PRUNE_BIASES, l->biases, l->bias_updates, outputs);
+        add(list, index, PRUNE_WEIGHTS, l->weights, l->weight_updates, (size_t)l->size * (size_t)l->size * (size_t)l->c * outputs);
         break;
     default:
         break;

@@ -4,11 +4,12 @@
 
 #include <darknet.h>
 #include <stdbool.h>
-#include "../plugin/base/status.h"
+#include "../plugin/model/weights_file.h"
 
 struct layer_tensor {
     int layer;
-    const char *name;      /* "biases", "scales", "mean", "variance", "weights" */
+    enum prune_role role;
+    const char *name;      /* of the role */
     float *data;
     float *updates;        /* momentum of the same shape; NULL for statistics */
     size_t count;

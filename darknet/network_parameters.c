@@ -151,6 +151,28 @@ enum prune_code parameters_updates_save(const network *net, struct parameters_up
     return PRUNE_OK;
 }
 
+void parameters_updates_copy(const network *net, struct parameters_updates *saved)
+{
+    float *at = saved->values;
+    visit_updates(net, copy_out, &at);
+}
+
+struct search { const float *wanted, *at, *found; };
+
+static void look(void *arg, float *updates, size_t count)
+{
+    struct search *s = arg;
+    if (updates == s->wanted) s->found = s->at;
+    s->at += count;
+}
+
+const float *parameters_updates_find(const network *net, const struct parameters_updates *saved, const float *updates)
+{
+    struct search s = {updates, saved->values, NULL};
+    visit_updates(net, look, &s);
+    return s.found;
+}
+
 void parameters_updates_restore(network *net, const struct parameters_updates *saved)
 {
     const float *at = saved->values;

@@ -18,6 +18,9 @@ void parameters_fresh(network *net, const struct prune_net *shape, size_t first,
 /* Momentum of all layers: a gradient pass that must not disturb training saves it before and restores it after. */
 struct parameters_updates { float *values; size_t count; };
 enum prune_code parameters_updates_save(const network *net, struct parameters_updates *out, struct prune_status *st);
+void parameters_updates_copy(const network *net, struct parameters_updates *saved);   /* a later state into a saved one */
+/* Where a saved state holds what the network has at `updates`, the beginning of one of its buffers. */
+const float *parameters_updates_find(const network *net, const struct parameters_updates *saved, const float *updates);
 void parameters_updates_restore(network *net, const struct parameters_updates *saved);
 void parameters_updates_free(struct parameters_updates *u);
 void parameters_updates_zero(network *net);

@@ -3,7 +3,7 @@
 #ifndef DARKNET_TRAIN_HOOK_H
 #define DARKNET_TRAIN_HOOK_H
 
-#include "gate_layer.h"
+#include "extra_signals.h"
 #include "train.h"
 
 struct train_hook {
@@ -12,9 +12,11 @@ struct train_hook {
     prune_sink sink;             /* may be NULL */
     void *user;
     uint64_t minibatch;          /* ordinal of the next one */
+    struct extra_signals *extra; /* NULL: none of them asked for; closed by the owner */
 };
 
 void train_hook_before(void *hook);
+/* The forward (and backward) passes of a whole minibatch are done, extra passes too. */
 enum prune_code train_hook_after(void *hook, size_t images, double mean_loss, struct prune_status *st);
 struct trainer_hook train_hook_interface(struct train_hook *hook);
 

@@ -133,7 +133,8 @@ struct prune_host {
     void (*reset_momentum)(struct prune_host_net *net);
 
     /* Gradient pass without update: batch-norm with rolling statistics, dropout off; minibatches of `minibatch` consecutive images (the last may be
-     * smaller; one that MAPS or PARAMETERS are asked of is one minibatch all the same, whatever the network's batch; MAPS calls the sink per pass). */
+     * smaller; one that MAPS or PARAMETERS are asked of is one minibatch all the same, whatever the network's batch; MAPS calls the sink per pass:
+     * one that does not end its minibatch brings images 0 and its maps alone, shape[0] of them). */
     enum prune_code (*score)(struct prune_host_net *net, const struct prune_image_set *set, const struct prune_score_options *o, prune_sink sink, void *user, struct prune_status *st);
     /* Loss (and gate gradient, if wanted) of every candidate on every image, recomputing only from the first layer a candidate touches; same mode as score.
      * Gates end as they were. Units whose gates would change nothing give the base loss. */

@@ -193,8 +193,10 @@ static void channel_coefficients(const struct job *j, int c, struct plane_sums t
     double g = (double)l->scales[c] * k;
     double slope = j->frozen || s == 0 || count < 2 ? 0 : g * k * product / (s * (count - 1));
 
-    l->bias_updates[c] += (float)delta;
-    l->scale_updates[c] += (float)(product * k);
+    if (!host_context()->gates_only) {
+        l->bias_updates[c] += (float)delta;
+        l->scale_updates[c] += (float)(product * k);
+    }
     j->normals[c].da = (float)(g * z);
     j->normals[c].db = (float)-slope;
     j->normals[c].dc = j->frozen ? 0 : (float)(slope * mean - g * delta / count);
@@ -214,7 +216,7 @@ static void reduce_channel(const struct job *j, int c)
     }
     if (gate && gate->total) gate->total[c] = j->sums[c];
     if (j->normalised) channel_coefficients(j, c, j->sums[c]);
-    else j->l.bias_updates[c] += (float)j->sums[c].delta;
+    else if (!host_context()->gates_only) j->l.bias_updates[c] += (float)j->sums[c].delta;
 }
 
 static struct job back_make(const layer *l, bool frozen, ACTIVATION f, bool normalised, struct plane_sums *sums)

@@ -1,4 +1,5 @@
 /* Connected layers as one matrix product each way. Weights are (outputs, inputs). Replaces forward/backward_connected_layer. */
+#include "../context.h"
 #include "batchnorm.h"
 #include "overrides.h"
 
@@ -13,6 +14,7 @@ void forward_connected_layer(layer l, network net)
 void backward_connected_layer(layer l, network net)
 {
     batchnorm_backward_delta(l, net, l.activation, l.batch_normalize);
-    gemm(1, 0, l.outputs, l.inputs, l.batch, 1, l.delta, l.outputs, net.input, l.inputs, 1, l.weight_updates, l.inputs);
+    if (!host_context()->gates_only)
+        gemm(1, 0, l.outputs, l.inputs, l.batch, 1, l.delta, l.outputs, net.input, l.inputs, 1, l.weight_updates, l.inputs);
     if (net.delta) gemm(0, 0, l.batch, l.inputs, l.outputs, 1, l.delta, l.outputs, l.weights, l.inputs, 1, net.delta, l.inputs);
 }

@@ -1,6 +1,7 @@
 /* Convolutional layers, backward: weight gradient and input gradient on the packed planes of conv_plan.h. Replaces
  * backward_convolutional_layer, whose 1x1 case discards what other layers have already added to net.delta and ignores the stride.
  * Weight gradients of a thread are summed apart and added up in thread order, or, for layers with very many weights, threads share the filters. */
+#include "../context.h"
 #include "batchnorm.h"
 #include "conv_plan.h"
 #include "depthwise.h"
@@ -18,7 +19,7 @@ struct backward_job {
     const float *weights;         /* packed for the input gradient */
     const int32_t *offsets;       /* of the input's terms */
     const int32_t *taps;          /* offsets of the delta's terms, phases one after the other, (ng, taps of the phase) */
-    float *updates;               /* (tasks, nweights) partial sums, or the layer's own */
+    float *updates;               /* (tasks, nweights) partial sums, or the layer's own; NULL: not wanted */
     size_t nweights;
 };
 
@@ -171,6 +172,7 @@ static void backward_unit(const struct backward_job *j, int unit, int part, int 
     for (int g = 0; g < p->groups; ++g) {
         int f0, f1, c0, c1;
         group_range(p, p->ng, g, part, parts, &f0, &f1);
+        if (!updates) f1 = f0;
         group_range(p, p->cg, g, part, parts, &c0, &c1);
         if (f0 >= f1 && c0 >= c1) continue;
         const float *x = xbuffer, *d = dbuffer;
@@ -196,9 +198,9 @@ static void backward_task(void *arg, int task, int thread)
     if (p->by_channel) {
         for (int unit = 0; unit < p->units; ++unit) backward_unit(j, unit, task, p->tasks, j->updates, thread);
     } else {
-        float *updates = j->updates + (size_t)task * j->nweights;
+        float *updates = j->updates ? j->updates + (size_t)task * j->nweights : NULL;
         int last = (int)pool_first((size_t)p->units, task + 1, p->tasks);
-        memset(updates, 0, j->nweights * sizeof *updates);
+        if (updates) memset(updates, 0, j->nweights * sizeof *updates);
         for (int unit = (int)pool_first((size_t)p->units, task, p->tasks); unit < last; ++unit) backward_unit(j, unit, 0, 1, updates, thread);
     }
 }
@@ -242,6 +244,8 @@ void backward_convolutional_layer(layer l, network net)
         return;
     }
     struct batchnorm_rest rest = batchnorm_backward_sums(&l, net, l.activation, l.batch_normalize);
+    bool weights_wanted = !host_context()->gates_only;
+    if (!weights_wanted && !net.delta) return;
     if (winograd_suits(&l)) {
         struct winograd_plan plan = winograd_plan_make(&l);
         winograd_backward(&l, &plan, &rest, net.input, net.delta);
@@ -259,7 +263,7 @@ void backward_convolutional_layer(layer l, network net)
         conv_backward_weights(p, rows, l.weights, weights);
         j.weights = weights;
     }
-    j.updates = p->by_channel ? l.weight_updates : pool_buffer(POOL_COPY, (size_t)p->tasks * j.nweights * sizeof(float));
+    if (weights_wanted) j.updates = p->by_channel ? l.weight_updates : pool_buffer(POOL_COPY, (size_t)p->tasks * j.nweights * sizeof(float));
     pool_run(p->tasks, backward_task, &j);
-    if (!p->by_channel) pool_run(p->tasks, reduce_task, &j);
+    if (weights_wanted && !p->by_channel) pool_run(p->tasks, reduce_task, &j);
 }

@@ -4,6 +4,7 @@
 
 #include <string.h>
 
+#include "../context.h"
 #include "activation.h"
 #include "batchnorm.h"
 #include "overrides.h"
@@ -17,6 +18,7 @@ struct job {
     layer l;
     const float *input;
     float *input_delta;               /* NULL: not wanted */
+    bool weights_wanted;
     bool frozen;
     enum vector_activation f;
     struct plane_rows rows, back;     /* of the input; of delta, for the input gradient */
@@ -201,7 +203,7 @@ static void backward_channel(const struct job *j, int c, const struct back_buffe
             batchnorm_rest_run(&j->norm.rest, c, out_plane(j, i, c), n, b->plane);
             delta = b->plane;
         }
-        weight_gradient(j, i, c, delta, b);
+        if (j->weights_wanted) weight_gradient(j, i, c, delta, b);
         if (j->input_delta) input_gradient(j, i, c, delta, b);
         pending += n;
         if (pending < FLUSH && i) continue;
@@ -226,6 +228,7 @@ void depthwise_backward(layer l, network net)
 {
     struct job j = job_make(l, net);
 
+    j.weights_wanted = !host_context()->gates_only;
     j.norm = batchnorm_back_begin(&j.l, net, l.activation, l.batch_normalize);
     pool_run(j.tasks, backward_task, &j);
 }

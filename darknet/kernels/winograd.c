@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "../context.h"
 #include "inference.h"
 #include "pool.h"
 #include "whole_numbers.h"
@@ -80,7 +81,7 @@ struct job {
     float *input_delta;
     const struct batchnorm_rest *rest;
     const float *u, *turned;   /* packed filters, forward and for the input gradient */
-    float *updates;            /* (tasks, 36, n, c) */
+    float *updates;            /* (tasks, 36, n, c); NULL: not wanted */
 };
 
 static size_t filters_size(int outs, int ins, int rows) { return K * winograd_pitch((size_t)(ceiling(outs, rows) * rows * ins)); }
@@ -210,6 +211,26 @@ static const float *take_delta(const struct job *j, struct winograd_span s, stru
     return delta;
 }
 
+/* Of one unit: V and the transformed delta, multiplied along the tiles. */
+static void add_weight_gradient(const struct job *j, struct winograd_span s, struct winograd_source from, const float *delta, const struct buffers *b,
+                                float *updates, int thread)
+{
+    const struct winograd_plan *p = j->p;
+    const struct vector_ops *ops = vector_ops();
+    struct winograd_grid g = winograd_grid_input(p, s, (struct winograd_source){p->c, 0, p->h}, b->space);
+    size_t plane = (size_t)p->h * (size_t)p->w, cs = winograd_pitch((size_t)p->c * g.stride), ns = winograd_pitch((size_t)p->n * g.stride);
+    const float *in = j->input + (size_t)(s.image * p->c) * plane;
+    int32_t *offsets = (int32_t *)pool_scratch(thread, POOL_TAIL, (size_t)at_least(p->c, p->n));
+
+    for (int c = 0; c < p->c; ++c) {
+        ops->winograd_input(&g, in + (size_t)c * plane, b->scratch, b->v + (size_t)c * g.stride, cs);
+        offsets[c] = (int32_t)((size_t)c * g.stride);
+    }
+    g = winograd_grid_delta(p, s, from, b->space);
+    for (int f = 0; f < p->n; ++f) ops->winograd_delta(&g, delta + (size_t)f * (size_t)(from.height * p->w), b->scratch, b->m + (size_t)f * g.stride, ns);
+    weight_gradient(j, b->m, b->v, g.stride, updates, offsets);
+}
+
 static void backward_unit(const struct job *j, int unit, float *updates, int thread)
 {
     const struct winograd_plan *p = j->p;
@@ -217,21 +238,14 @@ static void backward_unit(const struct job *j, int unit, float *updates, int thr
     struct buffers b = buffers_get(p, thread);
     struct winograd_span s = winograd_unit(p, unit);
     struct winograd_source from;
-    struct winograd_grid g = winograd_grid_input(p, s, (struct winograd_source){p->c, 0, p->h}, b.space);
-    size_t plane = (size_t)p->h * (size_t)p->w, cs = winograd_pitch((size_t)p->c * g.stride), ns = winograd_pitch((size_t)p->n * g.stride);
-    const float *in = j->input + (size_t)(s.image * p->c) * plane, *delta = take_delta(j, s, &from, thread);
-    size_t rows = (size_t)(from.height * p->w);
-    int32_t *offsets = (int32_t *)pool_scratch(thread, POOL_TAIL, (size_t)at_least(p->c, p->n));
+    const float *delta = take_delta(j, s, &from, thread);
+    size_t plane = (size_t)p->h * (size_t)p->w, rows = (size_t)(from.height * p->w);
 
-    for (int c = 0; c < p->c; ++c) {
-        ops->winograd_input(&g, in + (size_t)c * plane, b.scratch, b.v + (size_t)c * g.stride, cs);
-        offsets[c] = (int32_t)((size_t)c * g.stride);
-    }
-    g = winograd_grid_delta(p, s, from, b.space);
-    for (int f = 0; f < p->n; ++f) ops->winograd_delta(&g, delta + (size_t)f * rows, b.scratch, b.m + (size_t)f * g.stride, ns);
-    weight_gradient(j, b.m, b.v, g.stride, updates, offsets);
+    if (updates) add_weight_gradient(j, s, from, delta, &b, updates, thread);
     if (!j->input_delta) return;
-    g = winograd_grid_input(p, s, from, b.space);
+    struct winograd_grid g = winograd_grid_input(p, s, from, b.space);
+    size_t cs = winograd_pitch((size_t)p->c * g.stride), ns = winograd_pitch((size_t)p->n * g.stride);
+    int32_t *offsets = (int32_t *)pool_scratch(thread, POOL_TAIL, (size_t)at_least(p->c, p->n));
     for (int f = 0; f < p->n; ++f) ops->winograd_input(&g, delta + (size_t)f * rows, b.scratch, b.m + (size_t)f * g.stride, ns);
     multiply(p->c, p->n, j->turned, b.m, b.v, g.stride, offsets);
     for (int c = 0; c < p->c; ++c) {
@@ -244,10 +258,10 @@ static void backward_task(void *arg, int task, int thread)
 {
     const struct job *j = arg;
     size_t size = K * winograd_pitch((size_t)(j->p->n * j->p->c));
-    float *updates = j->updates + (size_t)task * size;
+    float *updates = j->updates ? j->updates + (size_t)task * size : NULL;
     int last = (int)pool_first((size_t)j->p->units, task + 1, j->p->tasks);
 
-    memset(updates, 0, size * sizeof *updates);
+    if (updates) memset(updates, 0, size * sizeof *updates);
     for (int unit = (int)pool_first((size_t)j->p->units, task, j->p->tasks); unit < last; ++unit) backward_unit(j, unit, updates, thread);
 }
 
@@ -277,7 +291,7 @@ void winograd_backward(const layer *l, const struct winograd_plan *p, const stru
     struct job j = {.p = p, .l = l, .rest = rest, .input = input, .input_delta = input_delta};
 
     if (input_delta) j.turned = filters_make(l, true);
-    j.updates = pool_buffer(POOL_COPY, (size_t)p->tasks * K * winograd_pitch((size_t)(p->n * p->c)) * sizeof(float));
+    if (!host_context()->gates_only) j.updates = pool_buffer(POOL_COPY, (size_t)p->tasks * K * winograd_pitch((size_t)(p->n * p->c)) * sizeof(float));
     pool_run(p->tasks, backward_task, &j);
-    pool_run(p->tasks, reduce_task, &j);
+    if (j.updates) pool_run(p->tasks, reduce_task, &j);
 }

@@ -6,6 +6,7 @@
 #include <cblas.h>
 #include <string.h>
 
+#include "../context.h"
 #include "inference.h"
 #include "pool.h"
 #include "whole_numbers.h"
@@ -190,7 +191,7 @@ void winograd_wide_backward(const layer *l, const struct winograd_plan *p, const
 
     for (int unit = 0; unit < p->units; ++unit) {
         struct winograd_span s = winograd_unit(p, unit);
-        weight_gradient(l, p, s, input, &a);
+        if (!host_context()->gates_only) weight_gradient(l, p, s, input, &a);
         if (!input_delta) continue;
         struct winograd_grid g = winograd_grid_input(p, s, (struct winograd_source){p->n, 0, p->h}, a.space);
         transform_planes(p, &g, false, l->delta + (size_t)(s.image * p->n) * plane, p->n, a.v);

@@ -1,0 +1,28 @@
+/* Curvature of heads: random vectors v with E[v v^T] = R, the second derivative of an image's loss in its head's input. One backward pass with v as
+ * cotangent gives v . dy/dz of every gate, whose mean square is the Gauss-Newton diagonal. A head without a function in the table is refused by name. */
+#ifndef DARKNET_CURVATURE_H
+#define DARKNET_CURVATURE_H
+
+#include <darknet.h>
+#include "../plugin/base/random.h"
+#include "../plugin/base/status.h"
+
+struct curvature_draw {
+    uint64_t seed, first;     /* first: ordinal of the batch's first image */
+    int probe;
+    const float *delta;       /* (batch, outputs): l->delta as the forward pass left it, which says what a detector trains */
+};
+
+/* Signs for one image of one head, from (seed, image ordinal, probe, layer) alone. */
+struct prune_random curvature_random(const struct curvature_draw *d, int layer, int image);
+static inline float curvature_sign(struct prune_random *r) { return prune_random_u64(r) >> 63 ? 1.0f : -1.0f; }
+
+/* Writes all of layer l->delta (batch, outputs): what its backward pass hands on as -v. index: the layer's; its input is the output of index - 1. */
+typedef void curvature_head(const network *net, int index, const struct curvature_draw *d);
+
+/* Every head of the network is in the table, and there is one. */
+enum prune_code curvature_check(const network *net, struct prune_status *st);
+/* The function of a layer, NULL for one that is no head. */
+curvature_head *curvature_of(const layer *l);
+
+#endif

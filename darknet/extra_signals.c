@@ -1,0 +1,255 @@
+/* Signals of a minibatch beyond the gates' own sums; see extra_signals.h. Letters: B images of a minibatch, R rivals, P probes, U units. */
+#include "extra_signals.h"
+
+#include <string.h>
+
+#include "backward.h"
+#include "curvature.h"
+#include "layer_tensors.h"
+#include "margins.h"
+#include "network_parameters.h"
+
+/* Of a head: a copy of what the forward pass left, (batch, outputs), which multi-scale training resizes. */
+struct head_delta { float *values; size_t room; };
+
+struct extra_signals {
+    network *net;
+    struct gate_table *gates;
+    struct extra_options o;
+    size_t units;
+    int *chosen;                                   /* (batch, 1 + R) */
+    float *margins, *gate_margins, *gate_probes;   /* (B, R), (B, R, U), (B, P, U) */
+    struct head_delta *head_deltas;                /* (layers) */
+    bool failed;
+    struct layer_tensor *tensors;
+    size_t tensor_count;
+    struct prune_parameter_signal *parameters;
+    size_t parameter_count;
+    float *gradients;                              /* of all parameters */
+    struct parameters_updates before;              /* between updates: at the beginning of the minibatch */
+    struct prune_map_signal *maps;
+    size_t map_count;
+};
+
+static bool wanted(const struct extra_signals *x, unsigned signal) { return x->o.signals & signal; }
+
+static enum prune_code room(float **out, size_t a, size_t b, size_t c, const char *what, struct prune_status *st)
+{
+    size_t n = 0;
+    if (__builtin_mul_overflow(a, b, &n) || __builtin_mul_overflow(n, c, &n) || n > SIZE_MAX / sizeof **out)
+        return prune_fail(st, "%s of %zu images and %zu units do not fit into memory", what, a, c);
+    *out = malloc((n ? n : 1) * sizeof **out);
+    return *out ? PRUNE_OK : prune_fail_memory(st, n * sizeof **out, what);
+}
+
+static enum prune_code open_margins(struct extra_signals *x, struct prune_status *st)
+{
+    enum prune_code rc = margins_check(x->net, x->o.rivals, st);
+    if (rc) return rc;
+    size_t rivals = (size_t)x->o.rivals;
+    x->chosen = calloc((size_t)x->net->batch * (1 + rivals), sizeof *x->chosen);
+    if (!x->chosen) return prune_fail_memory(st, (size_t)x->net->batch * (1 + rivals) * sizeof(int), "rivals");
+    rc = room(&x->margins, x->o.images, rivals, 1, "margins", st);
+    return rc ? rc : room(&x->gate_margins, x->o.images, rivals, x->units, "gradients of margins", st);
+}
+
+static enum prune_code open_curvature(struct extra_signals *x, struct prune_status *st)
+{
+    enum prune_code rc = curvature_check(x->net, st);
+    if (!rc && x->o.probes < 1) rc = prune_fail(st, "%d probes of the curvature per image: at least 1 is needed", x->o.probes);
+    if (!rc) rc = room(&x->gate_probes, x->o.images, (size_t)x->o.probes, x->units, "probes of the curvature", st);
+    if (!rc) x->head_deltas = calloc((size_t)x->net->n, sizeof *x->head_deltas);
+    return rc || x->head_deltas ? rc : prune_fail_memory(st, (size_t)x->net->n * sizeof *x->head_deltas, "heads");
+}
+
+/* Parts of recurrent layers have no number in a parameter signal: left out. */
+static bool told(const struct extra_signals *x, const struct layer_tensor *t)
+{
+    layer *l = &x->net->layers[t->layer];
+    return t->updates && parameters_part(l, 0) == l;
+}
+
+static enum prune_code open_parameters(struct extra_signals *x, struct prune_status *st)
+{
+    size_t floats = 0;
+    enum prune_code rc = layer_tensors(x->net, false, &x->tensors, &x->tensor_count, st);
+    if (rc) return rc;
+    for (size_t i = 0; i < x->tensor_count; i++)
+        if (told(x, &x->tensors[i])) floats += x->tensors[i].count;
+    x->parameters = calloc(x->tensor_count ? x->tensor_count : 1, sizeof *x->parameters);
+    if (!x->parameters) return prune_fail_memory(st, x->tensor_count * sizeof *x->parameters, "a list of parameters");
+    rc = room(&x->gradients, floats, 1, 1, "gradients of parameters", st);
+    if (!rc && x->o.between_updates) rc = parameters_updates_save(x->net, &x->before, st);
+    return rc;
+}
+
+static enum prune_code open_maps(struct extra_signals *x, struct prune_status *st)
+{
+    x->maps = calloc((size_t)x->net->n, sizeof *x->maps);
+    return x->maps ? PRUNE_OK : prune_fail_memory(st, (size_t)x->net->n * sizeof *x->maps, "a list of maps");
+}
+
+static enum prune_code open_all(struct extra_signals *x, struct prune_status *st)
+{
+    bool backward = wanted(x, PRUNE_SIGNAL_MARGINS | PRUNE_SIGNAL_CURVATURE);
+    if (backward && !x->gates) return prune_fail(st, "gate gradients wanted, but no gates are attached");
+    if (backward && (x->o.between_updates || wanted(x, PRUNE_SIGNAL_PARAMETERS)) && !backward_leaves_updates(x->net))
+        return prune_fail(st, "margins and curvature of a network with local, deconvolutional or recurrent layers cannot be taken in training or beside gradients "
+                              "of parameters; score it for them alone");
+    enum prune_code rc = wanted(x, PRUNE_SIGNAL_MARGINS) ? open_margins(x, st) : PRUNE_OK;
+    if (!rc && wanted(x, PRUNE_SIGNAL_CURVATURE)) rc = open_curvature(x, st);
+    if (!rc && wanted(x, PRUNE_SIGNAL_PARAMETERS)) rc = open_parameters(x, st);
+    if (!rc && wanted(x, PRUNE_SIGNAL_MAPS)) rc = open_maps(x, st);
+    return rc;
+}
+
+enum prune_code extra_open(struct extra_signals **out, network *net, struct gate_table *gates, const struct extra_options *o, struct prune_status *st)
+{
+    struct extra_signals *x = calloc(1, sizeof *x);
+    if (!x) return prune_fail_memory(st, sizeof *x, "signals");
+    *x = (struct extra_signals){.net = net, .gates = gates, .o = *o, .units = gates ? gate_units(gates) : 0};
+    enum prune_code rc = open_all(x, st);
+    if (rc) extra_close(x);
+    else *out = x;
+    return rc;
+}
+
+void extra_close(struct extra_signals *x)
+{
+    if (!x) return;
+    for (int i = 0; x->head_deltas && i < x->net->n; i++) free(x->head_deltas[i].values);
+    free(x->head_deltas);
+    free(x->chosen);
+    free(x->margins);
+    free(x->gate_margins);
+    free(x->gate_probes);
+    free(x->tensors);
+    free(x->parameters);
+    free(x->gradients);
+    parameters_updates_free(&x->before);
+    free(x->maps);
+    free(x);
+}
+
+bool extra_failed(const struct extra_signals *x) { return x->failed; }
+
+void extra_begin(struct extra_signals *x)
+{
+    if (!wanted(x, PRUNE_SIGNAL_PARAMETERS)) return;
+    if (x->o.between_updates) parameters_updates_copy(x->net, &x->before);
+    else parameters_updates_zero(x->net);
+}
+
+/* One backward pass; what arrives at the gates goes to rows (batch, every `stride` floats). */
+static void collect(struct extra_signals *x, float *rows, size_t stride)
+{
+    for (int b = 0; b < x->net->batch; b++) memset(rows + (size_t)b * stride, 0, x->units * sizeof *rows);
+    gate_redirect(x->gates, rows, stride);
+    backward_gates(x->net, gate_lowest(x->gates));
+    gate_redirect(x->gates, NULL, 0);
+}
+
+static void pass_margins(struct extra_signals *x, size_t at)
+{
+    size_t rivals = (size_t)x->o.rivals;
+    margins_choose(x->net, x->o.rivals, x->chosen, x->margins + at * rivals);
+    for (int k = 0; k < x->o.rivals; k++) {
+        backward_clear(x->net);
+        margins_cotangent(x->net, x->o.rivals, k, x->chosen);
+        collect(x, x->gate_margins + (at * rivals + (size_t)k) * x->units, rivals * x->units);
+    }
+}
+
+static bool keep_head_deltas(struct extra_signals *x)
+{
+    for (int i = 0; i < x->net->n; i++) {
+        const layer *l = &x->net->layers[i];
+        struct head_delta *h = &x->head_deltas[i];
+        size_t n = (size_t)l->batch * (size_t)l->outputs;
+        if (!curvature_of(l)) continue;
+        if (n > h->room) {
+            free(h->values);
+            h->values = malloc(n * sizeof *h->values);
+            h->room = h->values ? n : 0;
+        }
+        if (!h->values) return false;
+        memcpy(h->values, l->delta, n * sizeof *h->values);
+    }
+    return true;
+}
+
+static void pass_curvature(struct extra_signals *x, size_t at, uint64_t ordinal)
+{
+    size_t probes = (size_t)x->o.probes;
+    struct curvature_draw d = {.seed = x->o.seed, .first = ordinal};
+    for (d.probe = 0; d.probe < x->o.probes; d.probe++) {
+        backward_clear(x->net);
+        for (int i = 0; i < x->net->n; i++) {
+            d.delta = x->head_deltas[i].values;
+            if (!d.delta) continue;
+            curvature_of(&x->net->layers[i])(x->net, i, &d);
+        }
+        collect(x, x->gate_probes + (at * probes + (size_t)d.probe) * x->units, probes * x->units);
+    }
+}
+
+void extra_pass(struct extra_signals *x, size_t at, uint64_t ordinal)
+{
+    if (wanted(x, PRUNE_SIGNAL_CURVATURE) && !keep_head_deltas(x)) x->failed = true;
+    if (wanted(x, PRUNE_SIGNAL_MARGINS)) pass_margins(x, at);
+    if (wanted(x, PRUNE_SIGNAL_CURVATURE) && !x->failed) pass_curvature(x, at, ordinal);
+}
+
+/* Darknet's updates grow by the negative gradient, summed over images. */
+static void take_parameters(struct extra_signals *x, size_t images)
+{
+    const float *before = x->before.values;
+    float *gradient = x->gradients, share = -1 / (float)images;
+    x->parameter_count = 0;
+    for (size_t i = 0; i < x->tensor_count; i++) {
+        const struct layer_tensor *t = &x->tensors[i];
+        if (!told(x, t)) continue;
+        const float *old = before ? parameters_updates_find(x->net, &x->before, t->updates) : NULL;
+        for (size_t k = 0; k < t->count; k++) gradient[k] = (old ? t->updates[k] - old[k] : t->updates[k]) * share;
+        struct prune_tensor view = {.data = t->data, .type = PRUNE_F32, .rank = 1, .shape = {t->count}, .strides = {1}};
+        struct prune_parameter_signal *p = &x->parameters[x->parameter_count++];
+        *p = (struct prune_parameter_signal){.layer = t->layer, .role = (int)t->role, .values = view, .gradients = view};
+        p->gradients.data = gradient;
+        gradient += t->count;
+    }
+}
+
+void extra_fill_maps(struct extra_signals *x, struct prune_signals *out)
+{
+    x->map_count = 0;
+    for (int i = 0; wanted(x, PRUNE_SIGNAL_MAPS) && i < x->net->n; i++) {
+        const layer *l = &x->net->layers[i];
+        if (l->out_c < 1 || l->out_c * l->out_h * l->out_w != l->outputs || !l->output) continue;
+        x->maps[x->map_count++] = (struct prune_map_signal){i, {.data = l->output, .type = PRUNE_F32, .rank = 4,
+            .shape = {(size_t)l->batch, (size_t)l->out_c, (size_t)l->out_h, (size_t)l->out_w},
+            .strides = {l->outputs, (ptrdiff_t)l->out_h * l->out_w, l->out_w, 1}}};
+    }
+    out->maps = x->maps;
+    out->map_count = x->map_count;
+}
+
+static struct prune_tensor per_image(float *data, size_t images, int each, size_t units)
+{
+    size_t n = (size_t)each;
+    if (!data) return (struct prune_tensor){0};
+    return (struct prune_tensor){.data = data, .type = PRUNE_F32, .rank = units ? 3 : 2, .shape = {images, n, units},
+                                 .strides = {(ptrdiff_t)(n * (units ? units : 1)), (ptrdiff_t)(units ? units : 1), units ? 1 : 0}};
+}
+
+void extra_fill(struct extra_signals *x, struct prune_signals *out)
+{
+    out->margins = per_image(x->margins, out->images, x->o.rivals, 0);
+    out->gate_margins = per_image(x->gate_margins, out->images, x->o.rivals, x->units);
+    out->gate_probes = per_image(x->gate_probes, out->images, x->o.probes, x->units);
+    if (wanted(x, PRUNE_SIGNAL_PARAMETERS)) {
+        take_parameters(x, out->images);
+        out->parameters = x->parameters;
+        out->parameter_count = x->parameter_count;
+    }
+    extra_fill_maps(x, out);
+}

@@ -1,0 +1,31 @@
+/* Signals of a minibatch beyond the gates' own sums: margins and curvature by further backward passes, parameters with their gradients, layer outputs.
+ * Used by scoring (host_score.c) and by the training hook (train_hook.c) alike. */
+#ifndef DARKNET_EXTRA_SIGNALS_H
+#define DARKNET_EXTRA_SIGNALS_H
+
+#include "gate_layer.h"
+
+enum { EXTRA_SIGNALS = PRUNE_SIGNAL_PARAMETERS | PRUNE_SIGNAL_MAPS | PRUNE_SIGNAL_MARGINS | PRUNE_SIGNAL_CURVATURE };
+
+struct extra_options {
+    unsigned signals;
+    int rivals, probes;
+    size_t images;          /* of the largest minibatch */
+    uint64_t seed;
+    bool between_updates;   /* training: update buffers hold momentum and must keep it; else they are cleared by begin */
+};
+
+struct extra_signals;
+/* Refuses heads without margins or curvature, counts that do not fit, and layers whose further backward passes would add to updates that matter. */
+enum prune_code extra_open(struct extra_signals **out, network *net, struct gate_table *gates, const struct extra_options *o, struct prune_status *st);
+void extra_close(struct extra_signals *x);   /* accepts NULL */
+bool extra_failed(const struct extra_signals *x);   /* memory ran out inside a pass: its numbers are void */
+void extra_begin(struct extra_signals *x);   /* a minibatch begins */
+/* After forward and, if anything asked for it, backward of net->batch images, the first of them image `at` of the minibatch and of that ordinal. */
+void extra_pass(struct extra_signals *x, size_t at, uint64_t ordinal);
+/* Adds what has been asked for to the signals of a minibatch of out->images; valid until the next begin, maps until the next forward pass. */
+void extra_fill(struct extra_signals *x, struct prune_signals *out);
+/* The maps of the last forward pass alone. */
+void extra_fill_maps(struct extra_signals *x, struct prune_signals *out);
+
+#endif
