@@ -86,6 +86,16 @@ static void centred_ranks(const double *values, size_t n, struct entry *work, do
     }
 }
 
+bool prune_ranks(const double *values, size_t n, double *rank)
+{
+    struct entry *work = malloc((n + 1) * sizeof *work);
+    if (!work) return false;
+    centred_ranks(values, n, work, rank);
+    for (size_t i = 0; i < n; i++) rank[i] += ((double)n + 1) / 2;
+    free(work);
+    return true;
+}
+
 double prune_spearman(const double *a, const double *b, size_t n)
 {
     if (n < 2 || !varies(a, n) || !varies(b, n)) return NAN;

@@ -2,6 +2,7 @@
 #ifndef PRUNE_SCORE_STATISTICS_H
 #define PRUNE_SCORE_STATISTICS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -10,6 +11,9 @@
 double prune_pearson(const double *a, const double *b, size_t n);
 double prune_spearman(const double *a, const double *b, size_t n);      /* average ranks for ties, O(n log n) */
 double prune_kendall(const double *a, const double *b, size_t n);       /* tau-b, O(n log n) (Knight 1966) */
+
+/* 1 for the lowest ... n, equal values sharing the mean of their ranks; false: out of memory. No value may be NaN. */
+bool prune_ranks(const double *values, size_t n, double *rank);
 
 /* Percentile bootstrap over pairs: the 2.5% and 97.5% quantiles of `statistic` over `rounds` resamples, from the seed. Resamples whose statistic is NaN
  * are left out; NaN when all are. */

@@ -110,6 +110,16 @@ static void quantiles_lie_between_order_statistics(void **state)
     assert_true(isnan(prune_quantile(one, 0, 0.5)));
 }
 
+static void ranks_begin_at_one_and_ties_share_theirs(void **state)
+{
+    (void)state;
+    const double values[] = {5, -1, 5, 0, 5, 7}, expected[] = {4, 1, 4, 2, 4, 6};
+    double rank[6];
+    assert_true(prune_ranks(values, 6, rank));
+    for (int i = 0; i < 6; i++) close_to(rank[i], expected[i]);
+    assert_true(prune_ranks(values, 0, rank));
+}
+
 enum { MANY = 400, ROUNDS = 1000 };
 
 /* Two normal variables with correlation 0.6. */
@@ -250,6 +260,7 @@ int main(void)
         cmocka_unit_test(tau_b_equals_the_count_over_all_pairs),
         cmocka_unit_test(pearson_is_the_textbook_result_and_keeps_to_its_bounds),
         cmocka_unit_test(quantiles_lie_between_order_statistics),
+        cmocka_unit_test(ranks_begin_at_one_and_ties_share_theirs),
         cmocka_unit_test(an_interval_has_the_width_of_theory_and_depends_on_the_seed_alone),
         cmocka_unit_test(intervals_cover_the_truth_about_as_often_as_they_say),
         cmocka_unit_test(rounds_without_a_result_are_left_out),
