@@ -5,7 +5,6 @@
 #include "head_boxes.h"
 
 #include <math.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "../context.h"
@@ -260,20 +259,16 @@ void box_head_forward(const struct box_head *h, struct box_totals *sums)
     *l->cost = (float)sums->squares;   /* what the host prints; not the integral of delta */
 }
 
-bool box_head_probe(const struct box_head *h, int image, float *v)
+void box_head_probe(const struct box_head *h, int image, int thread, float *v)
 {
     size_t n = (size_t)h->l->outputs;
     struct box_totals unused = {0};
-    struct head_term *terms = calloc(n, sizeof *terms);
-    float *d = calloc(n, sizeof *d);
-    bool room = terms && d;
-    if (room) {
-        struct view seen = view_of(h, (size_t)image, d, terms);
-        train_image(&seen, &unused);
-        struct head_shape shape = shape_of(h);
-        head_terms_probe(&shape, terms, seen.x, v);
-    }
-    free(terms);
-    free(d);
-    return room;
+    struct head_term *terms = (struct head_term *)(void *)pool_scratch(thread, POOL_INPUT, 2 * n);
+    float *d = pool_scratch(thread, POOL_DELTA, n);
+    memset(terms, 0, n * sizeof *terms);
+    memset(d, 0, n * sizeof *d);
+    struct view seen = view_of(h, (size_t)image, d, terms);
+    train_image(&seen, &unused);
+    struct head_shape shape = shape_of(h);
+    head_terms_probe(&shape, terms, seen.x, v);
 }

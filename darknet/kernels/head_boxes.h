@@ -36,7 +36,7 @@ struct box_head region_head(const layer *l, const network *net);
 void box_head_forward(const struct box_head *h, struct box_totals *sums);
 
 /* v (l->outputs) in: random numbers of unit variance, uncorrelated; out: R^(1/2) v with R = d2 loss / da2 of one image, scales and targets constant.
- * l->output must be that of a forward pass with these truths. False: no memory. */
-bool box_head_probe(const struct box_head *h, int image, float *v);
+ * l->output must be that of a forward pass with these truths. thread: the pool's, inside a task, 0 outside. */
+void box_head_probe(const struct box_head *h, int image, int thread, float *v);
 
 #endif

@@ -8,6 +8,7 @@
 #include <cmocka.h>
 
 #include "../../darknet/context.h"
+#include "../../darknet/kernels/head_boxes.h"
 #include "../../darknet/kernels/stock.h"
 #include "../../plugin/base/random.h"
 
@@ -56,6 +57,39 @@ static inline double loss_of_image(layer l, network net, int image)
     l.forward(l, net);
     host_context()->image_loss = NULL;
     return loss[image];
+}
+
+/* J^T R J of one image for a random J, R the second derivative of the head's loss with targets held constant: once by differences of delta along J, once
+ * from every column of the square root of R. The step is small enough that no target changes, which is asserted. */
+static inline void assert_curvature(const struct box_head *h, int image, uint64_t stream)
+{
+    const layer *l = h->l;
+    const int n = l->outputs, first = image * n;
+    float *J = malloc((size_t)n * 4 * sizeof *J), *up = J + n, *v = up + n, *before = v + n, *input = h->net->input + first;
+    const float *delta = l->delta + first;
+    double slope = 0, sum = 0;
+    fill_random(J, n, -1, 1, stream);
+    memcpy(before, input, (size_t)n * sizeof *before);
+    for (int i = 0; i < n; ++i) input[i] = before[i] + 1e-3f * J[i];
+    l->forward(*l, *h->net);
+    memcpy(up, delta, (size_t)n * sizeof *up);
+    for (int i = 0; i < n; ++i) input[i] = before[i] - 1e-3f * J[i];
+    l->forward(*l, *h->net);
+    for (int i = 0; i < n; ++i) {
+        assert_true((up[i] != 0) == (delta[i] != 0));
+        slope -= (double)J[i] * ((double)up[i] - (double)delta[i]) / 2e-3;
+    }
+    memcpy(input, before, (size_t)n * sizeof *before);
+    l->forward(*l, *h->net);
+    for (int k = 0; k < n; ++k) {
+        double along = 0;
+        for (int i = 0; i < n; ++i) v[i] = i == k;
+        box_head_probe(h, image, 0, v);
+        for (int i = 0; i < n; ++i) along += (double)v[i] * (double)J[i];
+        sum += along * along;
+    }
+    free(J);
+    if (!(sum > 1) || fabs(sum - slope) > 2e-3 * sum) fail_msg("image %d: J'RJ %.9g from its root, %.9g by differences", image, sum, slope);
 }
 
 /* Several truths per cell: t rows of (x, y, w, h, class), the first box twice and again with the next class. */

@@ -173,6 +173,20 @@ static void over_a_tree_each_group_of_a_predictor_is_a_softmax_and_the_path_to_t
     free_case(c);
 }
 
+static void probes_are_square_roots_of_the_curvature_with_targets_held(void **state)
+{
+    (void)state;
+    host_context()->quiet = true;
+    for (int k = 0; k < VARIANT_COUNT; ++k) {
+        if (VARIANTS[k].rescore) continue;   /* there delta's own differences see the target move */
+        struct region_case *c = make_case(&VARIANTS[k]);
+        const struct box_head head = region_head(&c->l, &c->net);
+        for (int b = 0; b < BATCH; ++b) assert_curvature(&head, b, (uint64_t)(10 + k));
+        free_case(c);
+    }
+    host_context()->quiet = false;
+}
+
 static void a_perfect_fit_costs_nothing_but_its_classes(void **state)
 {
     (void)state;
@@ -319,6 +333,7 @@ int main(void)
         cmocka_unit_test(deltas_cost_and_statistics_equal_the_hosts),
         cmocka_unit_test(image_loss_falls_along_delta_with_targets_held),
         cmocka_unit_test(over_a_tree_each_group_of_a_predictor_is_a_softmax_and_the_path_to_the_class_is_trained),
+        cmocka_unit_test(probes_are_square_roots_of_the_curvature_with_targets_held),
         cmocka_unit_test(a_perfect_fit_costs_nothing_but_its_classes),
         cmocka_unit_test(the_losses_of_warm_up_add_to_the_others),
         cmocka_unit_test(losses_do_not_depend_on_threads),

@@ -132,6 +132,19 @@ static void yolo_image_loss_falls_along_delta(void **state)
     host_context()->quiet = false;
 }
 
+static void yolo_probes_are_square_roots_of_the_curvature_with_targets_held(void **state)
+{
+    (void)state;
+    host_context()->quiet = true;
+    for (int k = 0; k < 2; ++k) {
+        struct yolo_case *c = make_case((int[]){3, 4, 5}, k ? .2f : .4f, k ? .35f : 1);
+        const struct box_head head = yolo_head(&c->l, &c->net);
+        for (int b = 0; b < BATCH; ++b) assert_curvature(&head, b, (uint64_t)(20 + k));
+        free_case(c);
+    }
+    host_context()->quiet = false;
+}
+
 static void yolo_losses_do_not_depend_on_threads(void **state)
 {
     (void)state;
@@ -320,6 +333,7 @@ int main(void)
         cmocka_unit_test(yolo_trains_good_boxes_towards_their_truth_above_truth_thresh),
         cmocka_unit_test(yolo_renames_classes_through_a_map),
         cmocka_unit_test(yolo_image_loss_falls_along_delta),
+        cmocka_unit_test(yolo_probes_are_square_roots_of_the_curvature_with_targets_held),
         cmocka_unit_test(yolo_losses_do_not_depend_on_threads),
         cmocka_unit_test(yolo_in_inference_gives_the_hosts_outputs_and_prints_nothing),
         cmocka_unit_test(yolo_prints_nothing_when_quiet),

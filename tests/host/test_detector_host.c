@@ -1,0 +1,129 @@
+/* Detectors behind plugin/host.h: a region network learns, is scored on the loss that evaluate reports, and a head without a loss is refused by name. */
+#include "host_fixture.h"
+
+#include <math.h>
+
+static const char BODY[] =
+    "[net]\nbatch=4\nsubdivisions=1\nwidth=64\nheight=64\nchannels=3\nmomentum=0.9\ndecay=0.0005\nlearning_rate=.001\npolicy=constant\nmax_batches=1000\n\n"
+    "[convolutional]\nbatch_normalize=1\nfilters=8\nsize=3\nstride=2\npad=1\nactivation=leaky\n\n"
+    "[convolutional]\nbatch_normalize=1\nfilters=16\nsize=3\nstride=2\npad=1\nactivation=leaky\n\n"
+    "[convolutional]\nbatch_normalize=1\nfilters=16\nsize=3\nstride=2\npad=1\nactivation=leaky\n\n"
+    "%s";
+/* 2 anchors of 5 + 2 numbers, in cells of 8 pixels */
+static const char REGION_HEAD[] = "[convolutional]\nfilters=14\nsize=1\nstride=1\npad=1\nactivation=linear\n\n"
+                                  "[region]\nanchors=2.5,1.5, 1.5,2.5\nclasses=2\ncoords=4\nnum=2\nbias_match=1\nsoftmax=1\nrescore=1\njitter=.1\nthresh=.6\n"
+                                  "object_scale=5\nnoobject_scale=1\nclass_scale=1\ncoord_scale=1\nbackground=%d\n";
+static const char DETECTION_HEAD[] = "[connected]\noutput=12\nactivation=linear\n\n[detection]\nclasses=2\ncoords=4\nnum=2\nside=1\nsqrt=1\njitter=.1\n"
+                                     "object_scale=1\nnoobject_scale=.5\nclass_scale=1\ncoord_scale=5\n";
+static const char TWO_BOXES[] = "[yolo]\nmask=0,1\nanchors=20,12, 12,20\nclasses=2\nnum=2\njitter=.2\nignore_thresh=.5\ntruth_thresh=1\nrandom=0\n";
+
+static const char *cfg_with(const char *name, const char *head)
+{
+    return write_text(name, BODY, head);
+}
+
+static const char *region_cfg(int background)
+{
+    char head[1024];
+    snprintf(head, sizeof head, REGION_HEAD, background);
+    return cfg_with(background ? "background.cfg" : "region.cfg", head);
+}
+
+struct heard { double loss, top; size_t images; };
+
+static enum prune_code listen(void *user, const struct prune_signals *s, struct prune_status *st)
+{
+    struct heard *h = user;
+    const double *g = s->gate_batch.data;
+    (void)st;
+    h->loss += s->loss * (double)s->images;
+    h->images += s->images;
+    for (size_t u = 0; u < s->units; u++) h->top = fmax(h->top, fabs(g[u]));
+    return PRUNE_OK;
+}
+
+static enum prune_code score(struct prune_host_net *net, const char *data, struct heard *h, struct prune_status *st)
+{
+    const struct prune_image_set set = {.data_path = data, .role = PRUNE_DATA_TRAIN};
+    *h = (struct heard){0};
+    return host()->score(net, &set, &(struct prune_score_options){.minibatch = 5, .signals = PRUNE_SIGNAL_GATE_BATCH}, listen, h, st);
+}
+
+static double evaluated(struct prune_host_net *net, const char *data)
+{
+    const struct prune_image_set set = {.data_path = data, .role = PRUNE_DATA_TRAIN};
+    struct prune_evaluation e;
+    struct prune_status st = {0};
+    ok(host()->evaluate(net, &set, &e, &st), &st);
+    double loss = e.loss;
+    prune_evaluation_release(&e);
+    return loss;
+}
+
+static void score_and_evaluate_report_the_same_loss_of_a_detector(void **state)
+{
+    (void)state;
+    char yolo[512] = "[convolutional]\nfilters=14\nsize=1\nstride=1\npad=1\nactivation=linear\n\n";
+    strcat(yolo, TWO_BOXES);
+    const char *const cfgs[] = {region_cfg(0), cfg_with("yolo.cfg", yolo)}, *data = make_detector_data();
+    for (int k = 0; k < 2; k++) {
+        struct prune_status st = {0};
+        struct prune_host_net *net = open_net(cfgs[k], NULL, 0);
+        struct heard h;
+        train_some(net, data, 10);
+        host()->train_stop(net);
+        attach_all(net, cfgs[k]);
+        ok(score(net, data, &h, &st), &st);
+        assert_int_equal(h.images, BOX_IMAGES);
+        assert_true(h.top > 1e-3);
+        double loss = h.loss / BOX_IMAGES;
+        assert_true(loss > .1);
+        if (fabs(evaluated(net, data) - loss) > 1e-5 * loss) fail_msg("%s: evaluate %.9g, score %.9g", cfgs[k], evaluated(net, data), loss);
+        host()->close(net);
+    }
+}
+
+static void a_region_network_learns(void **state)
+{
+    (void)state;
+    const char *data = make_detector_data(), *cfg = region_cfg(0);
+    struct prune_host_net *net = open_net(cfg, NULL, 0);
+    train_some(net, data, 5);
+    host()->train_stop(net);
+    double early = evaluated(net, data);
+    train_some(net, data, 150);
+    host()->train_stop(net);
+    double late = evaluated(net, data);
+    if (!(late < .5 * early)) fail_msg("loss %.5g after 5 steps, %.5g after 155", early, late);
+    host()->close(net);
+}
+
+static void a_head_without_a_loss_is_refused_by_name(void **state)
+{
+    (void)state;
+    const char *const cfgs[] = {region_cfg(1), cfg_with("detection.cfg", DETECTION_HEAD)}, *data = make_detector_data();
+    static const char *const wanted[] = {"the [region] head (layer 4) has no loss to measure: with background=1", "the [detection] head (layer 4) has no loss to measure"};
+    for (int k = 0; k < 2; k++) {
+        struct prune_status st = {0};
+        struct heard h;
+        struct prune_host_net *net = open_net(cfgs[k], NULL, 0);
+        attach_all(net, cfgs[k]);
+        assert_int_equal(score(net, data, &h, &st), PRUNE_FAILED);
+        if (!strstr(st.message, wanted[k])) fail_msg("'%s' does not hold '%s'", st.message, wanted[k]);
+        assert_true(isnan(evaluated(net, data)));
+        host()->close(net);
+    }
+}
+
+static int setup(void **state) { (void)state; fixture_open(); return 0; }
+static int teardown(void **state) { (void)state; fixture_close(); return 0; }
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(score_and_evaluate_report_the_same_loss_of_a_detector, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_region_network_learns, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_head_without_a_loss_is_refused_by_name, setup, teardown),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
