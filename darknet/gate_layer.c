@@ -390,6 +390,13 @@ void gate_detach(struct gate_table *g)
 float *gate_values(struct gate_table *g) { return g->z; }
 size_t gate_units(const struct gate_table *g) { return g->units; }
 
+const int *gate_channels(const struct gate_table *g, int layer, enum prune_gate_place place, int *channels)
+{
+    const struct gate_slot *s = &g->slots[layer];
+    *channels = s->channels;
+    return place == PRUNE_GATE_BEFORE_ACTIVATION ? s->before.unit : place == PRUNE_GATE_AFTER_OUTPUT ? s->after.unit : NULL;
+}
+
 enum prune_code gate_collect(struct gate_table *g, unsigned signals, size_t images, struct prune_status *st)
 {
     signals &= PRUNE_SIGNAL_GATE_BATCH | PRUNE_SIGNAL_GATE_IMAGE | PRUNE_SIGNAL_MARGINS | PRUNE_SIGNAL_CURVATURE;

@@ -15,6 +15,8 @@ enum prune_code gate_attach(struct gate_table **out, network *net, const struct 
 void gate_detach(struct gate_table *g);                   /* restores the pointers; accepts NULL; call it before free_network */
 float *gate_values(struct gate_table *g);                 /* units values, 1 at attach; a new value acts in the next forward pass */
 size_t gate_units(const struct gate_table *g);
+/* Of each channel of a layer the unit whose gate of that place it carries, or -1; NULL: no gate of that place there. */
+const int *gate_channels(const struct gate_table *g, int layer, enum prune_gate_place place, int *channels);
 
 /* Collecting: which signals the backward passes of training-mode runs add up; 0 = none. Of MARGINS and CURVATURE nothing is added up, but forward
  * passes keep what a later backward pass needs. images: how many one minibatch may have.

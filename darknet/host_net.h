@@ -50,6 +50,8 @@ enum prune_code host_signals_check(const struct prune_host_net *n, unsigned sign
 
 /* See plugin/host.h. */
 enum prune_code host_score(struct prune_host_net *n, const struct prune_image_set *set, const struct prune_score_options *o, prune_sink sink, void *user, struct prune_status *st);
+enum prune_code host_perturb(struct prune_host_net *n, const struct prune_image_set *set, const struct prune_candidates *candidates, bool gradients,
+                             prune_perturb_sink sink, void *user, struct prune_status *st);
 enum prune_code host_recalibrate(struct prune_host_net *n, const struct prune_image_set *set, size_t images, struct prune_status *st);
 enum prune_code host_forward(struct prune_host_net *n, const float *input, size_t images, struct prune_status *st);
 enum prune_code host_output(struct prune_host_net *n, int layer, struct prune_tensor *view, struct prune_status *st);

@@ -176,6 +176,14 @@ static enum prune_code host_evaluate(struct prune_host_net *n, const struct prun
     return rc;
 }
 
+static enum prune_code host_perturb_entry(struct prune_host_net *n, const struct prune_image_set *set, const struct prune_candidates *candidates, bool gradients,
+                                          prune_perturb_sink sink, void *user, struct prune_status *st)
+{
+    use_context(n);
+    catch_interrupt();
+    return host_perturb(n, set, candidates, gradients, sink, user, st);
+}
+
 static enum prune_code host_write_predictions(struct prune_host_net *n, const struct prune_image_set *set, const char *path, struct prune_status *st)
 {
     struct host_pause pause;
@@ -216,7 +224,7 @@ const struct prune_host *darknet_host(void)
     static const struct prune_host host = {
         .version = PRUNE_HOST_VERSION,
         .size = sizeof(struct prune_host),
-        .capabilities = PRUNE_SIGNAL_GATE_BATCH | PRUNE_SIGNAL_GATE_IMAGE | EXTRA_SIGNALS | PRUNE_CAN_TRAIN | PRUNE_CAN_STATE,
+        .capabilities = PRUNE_SIGNAL_GATE_BATCH | PRUNE_SIGNAL_GATE_IMAGE | EXTRA_SIGNALS | PRUNE_CAN_TRAIN | PRUNE_CAN_STATE | PRUNE_CAN_PERTURB,
         .name = "darknet (CPU)",
         .open = host_open,
         .close = host_close,
@@ -228,6 +236,7 @@ const struct prune_host *darknet_host(void)
         .train_stop = host_train_stop,
         .reset_momentum = host_reset_momentum,
         .score = host_score,
+        .perturb = host_perturb_entry,
         .evaluate = host_evaluate,
         .recalibrate = host_recalibrate,
         .forward = host_forward,
