@@ -56,13 +56,18 @@ static network entering(const struct perturb *p, int index)
     return net;
 }
 
+static void clear_delta(const struct perturb *p, const layer *l)
+{
+    if (p->gradients && l->delta) memset(l->delta, 0, (size_t)l->outputs * (size_t)l->batch * sizeof *l->delta);
+}
+
 /* Heads of detectors compute their loss in training mode alone. */
 static void run_layer(const struct perturb *p, network *net, int index)
 {
     layer l = net->layers[index];
     int train = net->train;
     net->index = index;
-    if (p->gradients && l.delta) memset(l.delta, 0, (size_t)l.outputs * (size_t)l.batch * sizeof *l.delta);
+    clear_delta(p, &l);
     if (is_detection_head(&l)) net->train = 1;
     l.forward(l, *net);
     net->train = train;
@@ -173,6 +178,7 @@ static void run_candidate(const struct perturb *p, size_t k, size_t B)
     const float *z = gate_values(p->gates);
     bool told = told_by_output(p, l, z);
     memcpy(p->image_loss, p->before + (size_t)p->layer * B, B * sizeof *p->image_loss);
+    clear_delta(p, l);
     if (told) scale_changed(p, z, false);
     run_layers(p, p->layer + told, NULL);
     for (size_t b = 0; b < B; b++) p->loss[k * B + b] = (float)p->image_loss[b];

@@ -12,6 +12,7 @@ struct kept_weights {
     const float *weights;
     const struct vector_ops *ops;
     size_t floats;
+    int layout;
     float *data;
 };
 
@@ -49,7 +50,7 @@ static struct kept_weights *find(struct inference *in, const struct kept_weights
 {
     for (size_t i = 0; i < in->count; ++i) {
         struct kept_weights *k = &in->items[(in->next + i) % in->count];
-        if (k->weights == wanted->weights && k->ops == wanted->ops && k->floats == wanted->floats) return k;
+        if (k->weights == wanted->weights && k->ops == wanted->ops && k->floats == wanted->floats && k->layout == wanted->layout) return k;
     }
     return NULL;
 }
@@ -71,10 +72,10 @@ static struct kept_weights *append(struct inference *in, const struct kept_weigh
     return k;
 }
 
-float *inference_weights(const layer *l, size_t floats, bool *filled)
+float *inference_weights(const layer *l, size_t floats, int layout, bool *filled)
 {
     struct inference *in = host_context()->inference;
-    struct kept_weights wanted = {.weights = l->weights, .ops = vector_ops(), .floats = floats};
+    struct kept_weights wanted = {.weights = l->weights, .ops = vector_ops(), .floats = floats, .layout = layout};
 
     *filled = false;
     if (!in || !in->running || !floats) return NULL;

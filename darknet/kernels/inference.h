@@ -23,8 +23,9 @@ void inference_forward(network *net);
 
 /* True in a pass as above. */
 bool inference_pass(network net);
-/* Room for `floats` of a layer's transformed filters; *filled: they are there from an earlier pass. NULL outside such a pass and when memory is
+/* Room for `floats` of a layer's transformed filters; *filled: they are there from an earlier pass with the same layout, a number of the caller's: the
+ * plan, and with it the order of the filters, may change with the batch. NULL outside such a pass and when memory is
  * short: use a buffer of the pool. Outside tasks only. */
-float *inference_weights(const layer *l, size_t floats, bool *filled);
+float *inference_weights(const layer *l, size_t floats, int layout, bool *filled);
 
 #endif

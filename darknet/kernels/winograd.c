@@ -111,7 +111,7 @@ static float *filters_make(const layer *l, bool turned)
     size_t size = filters_size(j.outs, j.ins, j.rows);
     bool filled = false;
 
-    j.u = turned ? NULL : inference_weights(l, size, &filled);
+    j.u = turned ? NULL : inference_weights(l, size, 0, &filled);
     if (!j.u) j.u = pool_buffer(turned ? POOL_WEIGHTS_BACK : POOL_WEIGHTS, size * sizeof *j.u);
     if (filled) return j.u;
     j.tasks = pool_split((size_t)ceiling(j.outs, j.rows), (size_t)j.outs * (size_t)j.ins * 4);

@@ -151,7 +151,7 @@ void winograd_wide_forward(const layer *l, const struct winograd_plan *p, const 
     struct memory a = memory_get(p);
     size_t plane = (size_t)p->h * (size_t)p->w, whole = K * winograd_pitch((size_t)(p->block * p->c));
     bool filled = false;
-    float *kept = inference_weights(l, whole * (size_t)((p->n + p->block - 1) / p->block), &filled);
+    float *kept = inference_weights(l, whole * (size_t)((p->n + p->block - 1) / p->block), p->block, &filled);
 
     for (int unit = 0; unit < p->units; ++unit) {
         struct winograd_span s = winograd_unit(p, unit);

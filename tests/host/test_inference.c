@@ -208,6 +208,38 @@ static void outputs_are_equal_at_any_number_of_threads(void **state)
     host_context()->threads = threads;
 }
 
+/* The plan of a layer may change with the batch, and with it the order of the filters that are kept. */
+static void kept_weights_serve_batches_of_every_size(void **state)
+{
+    (void)state;
+    static const char cfg[] = "[net]\nbatch=4\nsubdivisions=1\nwidth=24\nheight=24\nchannels=3\nlearning_rate=.01\nmax_batches=1\n"
+                              "[convolutional]\nfilters=16\nsize=3\nstride=1\npad=1\nactivation=leaky\n"
+                              "[convolutional]\nfilters=16\nsize=3\nstride=1\npad=1\nactivation=leaky\n[softmax]\n";
+    int threads = host_context()->threads;
+    size_t outputs = (size_t)16 * 24 * 24;
+    struct inference in;
+    host_context()->threads = 2;
+    network *net = network_parse(cfg, strlen(cfg), true);
+    assert_non_null(net);
+    small_weights(net, 4);
+    net->train = 0;
+    struct prune_random r = prune_random_make(4, 5, 6);
+    fill_random(net->input, (size_t)net->inputs * 4, &r, 0, 1);
+    inference_begin(&in);
+    inference_forward(net);
+    float *last = malloc(outputs * sizeof *last);
+    assert_non_null(last);
+    memcpy(last, net->layers[1].output + 3 * outputs, outputs * sizeof *last);
+    memcpy(net->input, net->input + 3 * net->inputs, (size_t)net->inputs * sizeof(float));
+    set_batch_network(net, 1);
+    inference_forward(net);
+    inference_end(&in);
+    for (size_t i = 0; i < outputs; ++i) assert_float_equal(net->layers[1].output[i], last[i], 1e-4);
+    free(last);
+    free_network(net);
+    host_context()->threads = threads;
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -216,6 +248,7 @@ int main(void)
         cmocka_unit_test(gates_act_on_folded_layers),
         cmocka_unit_test(inference_writes_outputs_only),
         cmocka_unit_test(weights_are_kept_between_passes_and_dropped_at_the_end),
+        cmocka_unit_test(kept_weights_serve_batches_of_every_size),
         cmocka_unit_test(outputs_are_equal_at_any_number_of_threads),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
