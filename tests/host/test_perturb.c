@@ -271,7 +271,7 @@ static int compare_style(const char *name)
     }
     if (!runs) return 0;
     size_t changed = compare_net(noise_data(facts.classes, facts.w, facts.c), cfg, NULL, 2, 3, name);
-    if (!changed) printf("%s: no candidate changes a loss\n", name);
+    if (!changed) fail_msg("%s: no candidate changes a loss", name);
     return 1;
 }
 
