@@ -28,6 +28,7 @@ struct gate_slot {
     int channels;
     struct gate_side before, after;    /* the activation; the output */
     bool overwritten;                  /* the next layer changes this one's output in place (dropout) */
+    bool inner;                        /* those before the activation sit in front of batch-norm */
     float *z;                          /* (C) gates before the activation, as the kernels want them */
 };
 
@@ -62,6 +63,9 @@ static bool all_open(const struct gate_slot *s, const struct gate_side *side)
         if (gate_of(s, side, c) != 1.0f) return false;
     return true;
 }
+
+/* Batch-norm inside the layer or the layer itself. */
+static bool normalises(const layer *l) { return l->batch_normalize || l->type == BATCHNORM; }
 
 struct scaling { const struct gate_slot *slot; const struct gate_side *side; const layer *l; float *values; int tasks; };
 
@@ -114,13 +118,25 @@ static const float *channel_gates(struct gate_slot *s)
     return s->z;
 }
 
+/* Frozen batch-norm with the factor in front, y = a z x + b, from a x + b. */
+static void scale_inner(const struct gate_slot *s, const float *gates, const layer *l)
+{
+    size_t area = spatial(s, l);
+    for (size_t row = 0; row < (size_t)l->batch * (size_t)s->channels; row++) {
+        float z = gates[row % (size_t)s->channels], a, b, *y = l->output + row * area;
+        if (z == 1.0f) continue;
+        batchnorm_coefficients(*l, true, (int)(row % (size_t)s->channels), &a, &b);
+        for (size_t i = 0; i < area; i++) y[i] = z == 0.0f ? b : z * y[i] + (1 - z) * b;
+    }
+}
+
 static void forward_before(struct gate_slot *s, layer l, network net)
 {
-    bool open = all_open(s, &s->before), keep = net.train && s->table->signals && !l.batch_normalize;
+    bool open = all_open(s, &s->before), keep = net.train && s->table->signals && !normalises(&l);
     if (homogeneous(l.activation) && !s->overwritten && !any_shut(s, &s->before)) keep = false;
     s->before.kept = false;
-    if (!open && l.batch_normalize && !batchnorm_frozen(net)) {
-        const struct batchnorm_gate gate = {.z = channel_gates(s)};
+    if (!open && normalises(&l) && !batchnorm_frozen(net)) {
+        const struct batchnorm_gate gate = {.z = channel_gates(s), .inner = s->inner};
         host_context()->gate = &gate;
         s->forward(l, net);
         host_context()->gate = NULL;
@@ -134,7 +150,8 @@ static void forward_before(struct gate_slot *s, layer l, network net)
     l.activation = LINEAR;
     s->forward(l, net);
     if (keep) keep_copy(s, &s->before, &l);
-    if (!open) scale_channels(s, &s->before, &l, l.output);
+    if (!open && s->inner) scale_inner(s, channel_gates(s), &l);
+    else if (!open) scale_channels(s, &s->before, &l, l.output);
     activate_array(l.output, l.outputs * l.batch, activation);
 }
 
@@ -221,7 +238,7 @@ static void add_direct(struct gate_slot *s, const struct gate_side *side, const 
                 add_gradient(s->table, side->unit[c], b, d.out[(size_t)b * channels + c] / (multiplied ? (double)gate_of(s, side, (int)c) : 1));
 }
 
-/* dE/dz = -sum(delta y) with y = a (x - mean) + bias, from sums that the backward pass has taken over `rows` images, or over all (1). */
+/* dE/dz = -sum(delta y) with y = a (x - mean) + bias (or, in front of batch-norm, what z does to y), from sums that the backward pass has taken over `rows` images, or over all (1). */
 static void add_normalised(struct gate_slot *s, const layer *l, bool frozen, const struct plane_sums *sums, int rows)
 {
     for (int c = 0; c < s->channels; c++) {
@@ -230,7 +247,9 @@ static void add_normalised(struct gate_slot *s, const layer *l, bool frozen, con
         batchnorm_coefficients(*l, frozen, c, &a, &b);
         for (int row = 0; row < rows; row++) {
             const struct plane_sums *sum = &sums[(size_t)row * (size_t)s->channels + (size_t)c];
-            add_gradient(s->table, s->before.unit[c], row, -((double)a * sum->product + (double)l->biases[c] * sum->delta));
+            double slope = -((double)a * sum->product + (double)l->biases[c] * sum->delta);
+            if (s->inner) slope = batchnorm_inner_slope(l, frozen, c, gate_of(s, &s->before, c), sum);
+            add_gradient(s->table, s->before.unit[c], row, slope);
         }
     }
 }
@@ -239,7 +258,7 @@ static void backward_normalised(struct gate_slot *s, layer l, network net, unsig
 {
     size_t rows = signals & PRUNE_SIGNAL_GATE_IMAGE ? (size_t)l.batch : 1, bytes = rows * (size_t)s->channels * sizeof(struct plane_sums);
     struct plane_sums *sums = signals ? work_room(s->table, bytes) : NULL;
-    const struct batchnorm_gate gate = {channel_gates(s), rows > 1 ? sums : NULL, rows > 1 ? NULL : sums};
+    const struct batchnorm_gate gate = {channel_gates(s), s->inner, rows > 1 ? sums : NULL, rows > 1 ? NULL : sums};
     host_context()->gate = &gate;
     s->backward(l, net);
     host_context()->gate = NULL;
@@ -254,7 +273,7 @@ static void backward_before(struct gate_slot *s, layer l, network net)
         s->backward(l, net);
         return;
     }
-    if (l.batch_normalize) {
+    if (normalises(&l)) {
         backward_normalised(s, l, net, signals);
         return;
     }
@@ -302,7 +321,7 @@ static enum prune_code place_site(struct gate_table *g, const struct prune_gate_
     if (site->layer < 0 || site->layer >= g->layers) return prune_fail(st, "gate on layer %d, the network has %d layers", site->layer, g->layers);
     const layer *l = &g->net->layers[site->layer];
     struct gate_slot *s = &g->slots[site->layer];
-    bool before = site->place == PRUNE_GATE_BEFORE_ACTIVATION;
+    bool before = site->place != PRUNE_GATE_AFTER_OUTPUT, inner = site->place == PRUNE_GATE_BEFORE_NORM && normalises(l);
     if (before && l->type != CONVOLUTIONAL && l->type != CONNECTED && l->type != BATCHNORM)
         return prune_fail(st, "gate before the activation of layer %d: only convolutional, connected and batchnorm layers can carry it", site->layer);
     if (l->type == DROPOUT || l->type == LSTM || l->type == NETWORK)
@@ -312,7 +331,10 @@ static enum prune_code place_site(struct gate_table *g, const struct prune_gate_
         return prune_fail(st, "gate on layer %d, channel %d, unit %d: the layer has %d channels, there are %zu units", site->layer, site->channel, site->unit,
                           channels, g->units);
     /* a standalone batch-norm has no activation: its output is the place, and needs nothing of its inner buffers */
-    struct gate_side *side = before && l->type != BATCHNORM ? &s->before : &s->after;
+    struct gate_side *side = before && (inner || l->type != BATCHNORM) ? &s->before : &s->after;
+    if (side == &s->before && side->unit && s->inner != inner)
+        return prune_fail(st, "gates in front of and behind the batch-norm of layer %d at once", site->layer);
+    if (side == &s->before) s->inner = inner;
     s->table = g;
     s->channels = channels;
     if (!side->unit) side->unit = unit_map(channels);

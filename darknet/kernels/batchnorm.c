@@ -61,6 +61,19 @@ void batchnorm_coefficients(layer l, bool frozen, int channel, float *a, float *
     *b = l.biases[channel] - mean * *a;
 }
 
+/* What an inner gate makes of 1 / (s + epsilon): y - bias = scale * k * (x - m); and its derivative by s. */
+static double inner_factor(double s, double z) { return z / (fabs(z) * s + (double)EPSILON); }
+static double inner_slope_by_s(double s, double z) { double d = fabs(z) * s + (double)EPSILON; return -z * fabs(z) / (d * d); }
+
+double batchnorm_inner_slope(const layer *l, bool frozen, int c, float z, const struct plane_sums *sums)
+{
+    double s = sqrt((double)(frozen ? l->rolling_variance : l->variance)[c]), mean = (double)(frozen ? l->rolling_mean : l->mean)[c];
+    double scale = (double)l->scales[c], d = fabs((double)z) * s + (double)EPSILON;
+
+    if (frozen) return -scale / (s + (double)EPSILON) * (sums->product + mean * sums->delta);
+    return -scale * sums->product * (double)EPSILON / (d * d);
+}
+
 struct job {
     layer l;
     bool frozen, normalised;
@@ -69,6 +82,7 @@ struct job {
     struct moments *moments;          /* (batch, out_c) while collected */
     struct plane_sums *sums;          /* (batch, out_c); row 0 becomes the total */
     const float *z;                   /* NULL: no gate */
+    bool inner;                       /* it is in front of the normalisation */
     struct vector_normal *normals;    /* (out_c) */
 };
 
@@ -78,20 +92,28 @@ static size_t planes(const struct job *j) { return (size_t)j->l.batch * (size_t)
 static struct job job_make(layer l, bool frozen)
 {
     const struct batchnorm_gate *gate = host_context()->gate;
-    struct job j = {.l = l, .frozen = frozen, .z = gate ? gate->z : NULL};
+    struct job j = {.l = l, .frozen = frozen, .z = gate ? gate->z : NULL, .inner = gate && gate->inner};
 
     j.tasks = pool_split(planes(&j), planes(&j) * spatial(l));
     return j;
 }
 
 /* Of a gate at zero nothing passes, not even infinity. */
-static bool shut(const struct job *j, size_t channel) { return j->z && j->z[channel] == 0; }
+static bool shut(const struct job *j, size_t channel) { return j->z && !j->inner && j->z[channel] == 0; }
 
 /* y = f(a x + b), with the gate */
 static void gated_coefficients(const struct job *j, int channel, float *a, float *b)
 {
     batchnorm_coefficients(j->l, j->frozen, channel, a, b);
-    if (j->z) *a *= j->z[channel], *b *= j->z[channel];
+    if (!j->z || j->z[channel] == 1) return;
+    if (!j->inner) {
+        *a *= j->z[channel], *b *= j->z[channel];
+    } else if (j->frozen) {
+        *a *= j->z[channel];
+    } else {
+        *a = (float)((double)j->l.scales[channel] * inner_factor(sqrt((double)j->l.variance[channel]), (double)j->z[channel]));
+        *b = j->l.biases[channel] - j->l.mean[channel] * *a;
+    }
 }
 
 static void apply_plane(const struct job *j, size_t plane)
@@ -182,6 +204,24 @@ static void sums_task(void *arg, int task, int thread)
     for (size_t i = pool_first(planes(j), task, j->tasks); i < last; ++i) sum_plane(j, i);
 }
 
+/* The same for an inner gate, y = scale k(s) (x - m) + bias, or frozen y = a z x + b. */
+static void inner_channel_coefficients(const struct job *j, int c, struct plane_sums sums)
+{
+    const layer *l = &j->l;
+    double z = (double)j->z[c], scale = (double)l->scales[c], count = (double)l->batch * (double)spatial(*l);
+    double mean = (double)(j->frozen ? l->rolling_mean : l->mean)[c], s = sqrt((double)(j->frozen ? l->rolling_variance : l->variance)[c]);
+    double k = j->frozen ? z / (s + (double)EPSILON) : inner_factor(s, z);
+    double slope = j->frozen || s == 0 || count < 2 ? 0 : -scale * inner_slope_by_s(s, z) * sums.product / (s * (count - 1));
+
+    if (!host_context()->gates_only) {
+        l->bias_updates[c] += (float)sums.delta;
+        l->scale_updates[c] += (float)(k * sums.product + (j->frozen ? mean * sums.delta * (k - 1 / (s + (double)EPSILON)) : 0));
+    }
+    j->normals[c].da = (float)(scale * k);
+    j->normals[c].db = (float)-slope;
+    j->normals[c].dc = j->frozen ? 0 : (float)(slope * mean - scale * k * sums.delta / count);
+}
+
 /* Gradient of the forward pass for one channel, sums taken behind its gate z: with g = scale * d, s = sqrt(variance) and k = 1 / (s + epsilon),
  * dx = k (g - mean g) - (x - mean) k^2 / (s (N - 1)) sum g (x - mean); frozen: dx = k g. */
 static void channel_coefficients(const struct job *j, int c, struct plane_sums total)
@@ -215,7 +255,7 @@ static void reduce_channel(const struct job *j, int c)
         j->sums[c].product += j->sums[i].product;
     }
     if (gate && gate->total) gate->total[c] = j->sums[c];
-    if (j->normalised) channel_coefficients(j, c, j->sums[c]);
+    if (j->normalised) (j->inner && j->z[c] != 1 ? inner_channel_coefficients : channel_coefficients)(j, c, j->sums[c]);
     else if (!host_context()->gates_only) j->l.bias_updates[c] += (float)j->sums[c].delta;
 }
 
@@ -243,7 +283,7 @@ struct batchnorm_back batchnorm_back_begin(const layer *l, network net, ACTIVATI
         j.normals[c] = (struct vector_normal){.mean = (j.frozen ? l->rolling_mean : l->mean)[c], .f = j.f};
         gated_coefficients(&j, c, &j.normals[c].a, &j.normals[c].b);
     }
-    b.rest = (struct batchnorm_rest){l, normalised ? j.normals : NULL, j.z};
+    b.rest = (struct batchnorm_rest){l, normalised ? j.normals : NULL, j.inner ? NULL : j.z};
     return b;
 }
 

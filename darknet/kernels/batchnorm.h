@@ -17,10 +17,13 @@ void moments_merge(struct moments *into, double count, double mean, double squar
 
 /* A factor per channel between the normalisation and the activation, y = z * (a x + b), and what the backward pass sums up anyway: of d, the gradient
  * with respect to y, sum d and sum d (x - mean) over a channel. Set in host_context()->gate for one layer's pass; z = 1 changes no bit.
+ * `inner`: the factor sits in front of the normalisation. Frozen, y = a z x + b. With batch statistics, those of z x: its mean z m and deviation |z| s make
+ * y = scale z (x - m) / (|z| s + 1e-6) + bias: any z > 0 does next to nothing. l.x, l.mean, l.variance and the rolling statistics stay those of x.
  * batchnorm_apply and batchnorm_backward_delta honour it; a forward pass with frozen statistics may not go through batchnorm_apply. */
 struct plane_sums { double delta, product; };
 struct batchnorm_gate {
     const float *z;                       /* (out_c) */
+    bool inner;
     struct plane_sums *images, *total;    /* NULL or filled by the backward pass: (batch, out_c), (out_c) */
 };
 
@@ -28,6 +31,8 @@ bool batchnorm_frozen(network net);
 /* m: (out_c). Sets l.mean and l.variance and moves the rolling statistics. */
 void batchnorm_take_moments(layer l, const struct moments *m);
 void batchnorm_take_channel(const layer *l, int channel, const struct moments *m);
+/* dE/dz of one channel of a layer with an inner gate of value z, from sums over the channel. */
+double batchnorm_inner_slope(const layer *l, bool frozen, int channel, float z, const struct plane_sums *sums);
 /* y = a*x + b of one channel */
 void batchnorm_coefficients(layer l, bool frozen, int channel, float *a, float *b);
 /* l.output = f(normalised l.x), f fused where it can be */

@@ -135,6 +135,91 @@ static void gate_gradients_equal_differences_for_logistic(void **state) { (void)
 static void gates_on_outputs_equal_differences_for_logistic(void **state) { (void)state; check_activation("logistic", PRUNE_GATE_AFTER_OUTPUT); }
 static void gates_on_outputs_equal_differences_for_leaky(void **state) { (void)state; check_activation("leaky", PRUNE_GATE_AFTER_OUTPUT); }
 
+/* In front of batch-norm: frozen, any value; with batch statistics a factor matters only where deviations are of the size of epsilon (shrunken weights),
+ * and a shut gate has no derivative (the deviation is zero there). */
+static void check_before_norm(const char *activation, bool rolling, float shrink)
+{
+    struct bench t;
+    char what[96];
+    open_bench(&t, activation, PRUNE_GATE_BEFORE_NORM);
+    for (int i = 0; i < t.net->n; i++)
+        for (int k = 0; t.net->layers[i].batch_normalize && k < t.net->layers[i].nweights; k++) t.net->layers[i].weights[k] *= shrink;
+    if (shrink < 1) small_calibrate(t.net);
+    host_context()->rolling_statistics = rolling;
+    for (int mixed = 0; mixed < 2; mixed++) {
+        float *z = gate_values(t.gates);
+        snprintf(what, sizeof what, "%s, in front of batch-norm, %s", activation, mixed ? "mixed" : "open");
+        for (size_t u = 0; u < t.units; u++) z[u] = !mixed ? 1.0f : u % 4 == 1 && rolling && t.step_count == 1 ? 0.0f : u % 2 ? 0.6f : 1.0f;
+        check_gradients(&t, what);
+    }
+    host_context()->rolling_statistics = false;
+    close_bench(&t);
+}
+
+static void gates_before_norm_equal_differences_with_frozen_statistics(void **state)
+{
+    (void)state;
+    check_before_norm("logistic", true, 1);
+    check_before_norm("linear", true, 1);
+    check_before_norm("leaky", true, 1);
+}
+
+static void gates_before_norm_equal_differences_with_batch_statistics(void **state)
+{
+    (void)state;
+    check_before_norm("logistic", false, 1);
+    check_before_norm("logistic", false, 1e-6f);
+    check_before_norm("linear", false, 1e-6f);
+}
+
+/* z = 0 in front of frozen batch-norm leaves beta - gamma mean / sigma. */
+static void a_gate_shut_before_norm_leaves_the_shift(void **state)
+{
+    (void)state;
+    struct bench t;
+    open_bench(&t, "linear", PRUNE_GATE_BEFORE_NORM);
+    const layer *l = &t.net->layers[0];
+    float want = l->biases[3] - l->scales[3] * l->rolling_mean[3] / (sqrtf(l->rolling_variance[3]) + 1e-6f);
+    gate_values(t.gates)[3] = 0;
+    t.net->train = 0;
+    forward_network(t.net);
+    assert_true(fabsf(want) > 1e-3f);
+    for (int b = 0; b < BATCH; b++)
+        for (int i = 0; i < 64; i++) assert_true(fabsf(l->output[(b * 8 + 3) * 64 + i] - want) <= 1e-5f);
+    close_bench(&t);
+}
+
+/* A layer that is nothing but batch-norm. */
+static void a_standalone_batch_norm_carries_gates_on_both_sides(void **state)
+{
+    (void)state;
+    static const char text[] =
+        "[net]\nbatch=6\nwidth=8\nheight=8\nchannels=3\nlearning_rate=0.01\nmax_batches=10\n"
+        "[convolutional]\nfilters=4\nsize=3\nstride=1\npad=1\nactivation=logistic\n[batchnorm]\n"
+        "[convolutional]\nfilters=4\nsize=3\nstride=2\npad=1\nactivation=logistic\n[avgpool]\n[connected]\noutput=5\nactivation=linear\n[softmax]\n";
+    for (int inner = 0; inner < 2; inner++) {
+        struct bench t = {.net = network_parse(text, sizeof text - 1, true), .units = 4};
+        struct prune_gate_site sites[4];
+        struct prune_status st = {0};
+        struct prune_random r = prune_random_make(6, 6, 6);
+        t.net->train = 1;
+        small_weights(t.net, 4);
+        small_data(t.net, 4);
+        fill_random(t.net->layers[1].scales, 4, &r, .5, 1.5);
+        forward_network(t.net);
+        memcpy(t.net->layers[1].rolling_mean, t.net->layers[1].mean, 4 * sizeof(float));
+        memcpy(t.net->layers[1].rolling_variance, t.net->layers[1].variance, 4 * sizeof(float));
+        choose_steps(&t, "logistic");
+        for (int c = 0; c < 4; c++) sites[c] = (struct prune_gate_site){1, c, c, inner ? PRUNE_GATE_BEFORE_NORM : PRUNE_GATE_BEFORE_ACTIVATION};
+        assert_int_equal(gate_attach(&t.gates, t.net, sites, 4, 4, &st), PRUNE_OK);
+        host_context()->rolling_statistics = true;
+        for (int u = 0; u < 4; u++) gate_values(t.gates)[u] = (float)u / 3;
+        check_gradients(&t, inner ? "in front of a [batchnorm]" : "behind a [batchnorm]");
+        host_context()->rolling_statistics = false;
+        close_bench(&t);
+    }
+}
+
 /* One unit with a gate on both addends of a shortcut (layers 0 and 1): the gradients add up. */
 static void a_unit_over_two_layers_adds_their_gradients(void **state)
 {
@@ -274,6 +359,7 @@ static void open_gates_change_no_bit(void **state)
     (void)state;
     check_identity(0, PRUNE_GATE_BEFORE_ACTIVATION, false);
     check_identity(0, PRUNE_GATE_AFTER_OUTPUT, false);
+    check_identity(0, PRUNE_GATE_BEFORE_NORM, false);
 }
 
 static void collecting_batch_gradients_changes_no_bit(void **state)
@@ -281,6 +367,8 @@ static void collecting_batch_gradients_changes_no_bit(void **state)
     (void)state;
     check_identity(PRUNE_SIGNAL_GATE_BATCH, PRUNE_GATE_BEFORE_ACTIVATION, false);
     check_identity(PRUNE_SIGNAL_GATE_BATCH, PRUNE_GATE_AFTER_OUTPUT, true);
+    check_identity(PRUNE_SIGNAL_GATE_BATCH, PRUNE_GATE_BEFORE_NORM, false);
+    check_identity(PRUNE_SIGNAL_GATE_BATCH, PRUNE_GATE_BEFORE_NORM, true);
 }
 
 static void collecting_image_gradients_changes_no_bit(void **state)
@@ -409,6 +497,10 @@ int main(void)
         cmocka_unit_test_setup(gate_gradients_equal_differences_for_logistic, reset_context),
         cmocka_unit_test_setup(gates_on_outputs_equal_differences_for_logistic, reset_context),
         cmocka_unit_test_setup(gates_on_outputs_equal_differences_for_leaky, reset_context),
+        cmocka_unit_test_setup(gates_before_norm_equal_differences_with_frozen_statistics, reset_context),
+        cmocka_unit_test_setup(gates_before_norm_equal_differences_with_batch_statistics, reset_context),
+        cmocka_unit_test_setup(a_gate_shut_before_norm_leaves_the_shift, reset_context),
+        cmocka_unit_test_setup(a_standalone_batch_norm_carries_gates_on_both_sides, reset_context),
         cmocka_unit_test_setup(a_unit_over_two_layers_adds_their_gradients, reset_context),
         cmocka_unit_test_setup(gradients_add_up_over_subdivisions_beside_momentum, reset_context),
         cmocka_unit_test_setup(sums_of_batch_norm_equal_a_pass_over_the_maps, reset_context),

@@ -171,6 +171,7 @@ static void check_margins(enum prune_gate_place place, bool some_half)
 
 static void margins_and_their_gradients_equal_differences(void **state) { (void)state; check_margins(PRUNE_GATE_BEFORE_ACTIVATION, false); }
 static void so_they_do_with_gates_half_shut(void **state) { (void)state; check_margins(PRUNE_GATE_BEFORE_ACTIVATION, true); }
+static void so_they_do_with_gates_before_norm(void **state) { (void)state; check_margins(PRUNE_GATE_BEFORE_NORM, true); }
 static void so_they_do_with_gates_on_outputs(void **state) { (void)state; check_margins(PRUNE_GATE_AFTER_OUTPUT, true); }
 
 /* p[0] of the true class, p[1 + k] of rival k. */
@@ -377,9 +378,8 @@ static double evaluated_loss(struct prune_host_net *net, const struct pair *p)
     return e.loss;
 }
 
-static void gradients_of_parameters_equal_differences(void **state)
+static void check_parameters(enum prune_gate_place place)
 {
-    (void)state;
     struct pair p = make_pair(8, 1);
     struct prune_host_net *net = open_pair(&p, 12, 2);
     const struct prune_image_set set = {.data_path = p.data, .role = PRUNE_DATA_TRAIN};
@@ -388,6 +388,7 @@ static void gradients_of_parameters_equal_differences(void **state)
     double top = 0;
     float z[SITES];
     memset(&g, 0, sizeof g);
+    attach(net, place);
     for (int u = 0; u < SITES; u++) z[u] = u % 3 ? 1.0f : 0.7f;
     ok(host()->gates_set(net, z, SITES, &st), &st);
     ok(host()->score(net, &set, &(struct prune_score_options){.minibatch = IMAGES, .signals = PRUNE_SIGNAL_PARAMETERS}, listen_gradients, &g, &st), &st);
@@ -414,6 +415,13 @@ static void gradients_of_parameters_equal_differences(void **state)
                 fail_msg("layer %d, role %d, value %zu: %.7g, by differences %.7g", g.layer[i], g.role[i], k, g.sum[i][k], want);
         }
     host()->close(net);
+}
+
+static void gradients_of_parameters_equal_differences(void **state)
+{
+    (void)state;
+    check_parameters(PRUNE_GATE_BEFORE_ACTIVATION);
+    check_parameters(PRUNE_GATE_BEFORE_NORM);
 }
 
 /* Beside momentum and over subdivisions: the step w += rate / N (u - N gradient - decay N w [weights]) gives the gradients back; and nothing is disturbed. */
@@ -533,6 +541,7 @@ int main(void)
         cmocka_unit_test(margins_and_their_gradients_equal_differences),
         cmocka_unit_test(so_they_do_with_gates_half_shut),
         cmocka_unit_test(so_they_do_with_gates_on_outputs),
+        cmocka_unit_test(so_they_do_with_gates_before_norm),
         cmocka_unit_test(the_loss_gradient_follows_from_all_margins),
         cmocka_unit_test(probes_are_unbiased),
         cmocka_unit_test(signals_do_not_depend_on_how_images_are_cut),
