@@ -2,7 +2,7 @@
  * that a rewrite of weights has no use for. The program is linked without them and with lazy binding: a call of a library function finds it, at the
  * first call, among the libraries opened here for all; so do the library's own calls find our kernels, which stand in the program and come first.
  * OpenBLAS is opened first, so that its cblas_sgemm comes before any other that libdarknet's libraries bring.
- * LAPACKE, which criteria on a host's signals use (plugin/score/hrank.c), comes with them. */
+ * LAPACKE, which criteria on a host's signals use (plugin/score/matrix_rank.c), comes with them. */
 #include "network_open.h"
 
 #include <dlfcn.h>

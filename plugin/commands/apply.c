@@ -25,7 +25,8 @@ static const char USAGE[] =
     "                    1: the mask may have been made with other weights of the same cfg, say, before\n"
     "                    training on (default: 0)\n"
     "  -scores FILE      scores, as 'darknet prune score' writes them; needs a target\n"
-    "  -criterion C      magnitude, bn-scale or random: from the weights alone; needs a target\n"
+    "  -criterion C      magnitude, magnitude-l1, magnitude-layer, bn-scale, fpgm or random: from the\n"
+    "                    weights alone; needs a target\n"
     "  -norm 1|2         magnitude: L1 or L2 norm of a filter (default: 2)\n"
     "  -seed N           random numbers depend on this alone (default: 1)\n"
     PRUNE_DROP_HELP

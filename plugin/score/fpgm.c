@@ -33,8 +33,15 @@ static void read_tile(const struct layer_filters *f, size_t tile, size_t at, siz
     }
 }
 
+/* The same numbers with wider vectors, where the processor has them. */
+#if defined(__x86_64__) && defined(__gnu_linux__)
+#define WITH_WIDE_VECTORS __attribute__((target_clones("avx2", "default")))
+#else
+#define WITH_WIDE_VECTORS
+#endif
+
 /* squares[i][j] += |a_i - b_j|^2 over so many values; b is (value, filter), so that lanes are filters. */
-static void add_squares(double rows[TILE][CHUNK], double columns[CHUNK][TILE], size_t count, double squares[TILE][TILE])
+WITH_WIDE_VECTORS static void add_squares(double rows[TILE][CHUNK], double columns[CHUNK][TILE], size_t count, double squares[TILE][TILE])
 {
     for (size_t i = 0; i < TILE; i++)
         for (size_t j = 0; j < TILE; j += LANES) {

@@ -1,24 +1,17 @@
-/* HRank (Lin, Ji, Wang, Zhang, Zhang, Tian, Shao, CVPR 2020): mean over images of the rank of the unit's feature maps behind the activation; several
- * producers: mean over producers. The rank of an h x w map is the number of singular values above max(h, w) 2^-23 of the largest, the usual tolerance for
- * float32 values. They are computed in double from the map itself: the Gram matrix would square them, and what lies below 1e-7 of the largest would drown.
- * Saved work: rows and columns of zeros (relu leaves many) are left out, which changes no singular value; maps with at most one row or column left need none.
- * State: as first_order.c. LAPACKE is linked like the host's libraries: whoever opens a host that delivers maps has opened it (darknet/host_library.c). */
-#include <lapacke.h>
+/* HRank (Lin, Ji, Wang, Zhang, Zhang, Tian, Shao, CVPR 2020): mean over images of the rank of the unit's feature maps behind the activation
+ * (matrix_rank.h); several producers: mean over producers. State: as first_order.c. */
 #include <math.h>
 #include <stdlib.h>
 
 #include "../base/parallel.h"
 #include "families.h"
-
-/* Of one worker, for maps of up to `area` values. */
-struct scratch { double *map, *singular, *work; lapack_int *whole; size_t *columns; };
+#include "matrix_rank.h"
 
 struct pass {
     const struct prune_score_input *in;
     const struct prune_signals *signals;
     double *sums;                        /* (units) of the state */
-    struct scratch *scratch;             /* (workers) */
-    lapack_int room;                     /* doubles in work */
+    struct prune_rank_room **rooms;      /* (workers) */
 };
 
 static const struct prune_tensor *map_of(const struct prune_score_input *in, const struct prune_signals *signals, int layer)
@@ -30,53 +23,6 @@ static const struct prune_tensor *map_of(const struct prune_score_input *in, con
         return fits && t->shape[0] == signals->images ? t : NULL;
     }
     return NULL;
-}
-
-static float at(const float *map, const struct prune_tensor *t, size_t y, size_t x)
-{
-    return map[(ptrdiff_t)y * t->strides[2] + (ptrdiff_t)x * t->strides[3]];
-}
-
-/* The map without its rows and columns of zeros, in s->map (rows one after the other). false: a value is not finite. */
-static bool compact(const float *map, const struct prune_tensor *t, const struct scratch *s, size_t *rows, size_t *columns)
-{
-    size_t n = 0, m = 0;
-    for (size_t x = 0; x < t->shape[3]; x++) {
-        bool any = false;
-        for (size_t y = 0; y < t->shape[2]; y++) {
-            float value = at(map, t, y, x);
-            if (!isfinite(value)) return false;
-            any |= value != 0;
-        }
-        if (any) s->columns[n++] = x;
-    }
-    for (size_t y = 0; y < t->shape[2]; y++) {
-        bool any = false;
-        for (size_t i = 0; i < n; i++) {
-            float value = at(map, t, y, s->columns[i]);
-            s->map[m * n + i] = (double)value;
-            any |= value != 0;
-        }
-        m += any;
-    }
-    *rows = m;
-    *columns = n;
-    return true;
-}
-
-/* NaN: not finite, or the singular values did not converge. */
-static double rank_of(const float *map, const struct prune_tensor *t, const struct scratch *s, lapack_int room)
-{
-    size_t rows, columns, rank = 0, longer = t->shape[2] > t->shape[3] ? t->shape[2] : t->shape[3];
-    if (!compact(map, t, s, &rows, &columns)) return NAN;
-    size_t n = rows < columns ? rows : columns;
-    if (n <= 1) return (double)n;
-    lapack_int info = LAPACKE_dgesdd_work(LAPACK_COL_MAJOR, 'N', (lapack_int)columns, (lapack_int)rows, s->map, (lapack_int)columns, s->singular, NULL, 1, NULL, 1,
-                                          s->work, room, s->whole);
-    if (info) return NAN;
-    double least = s->singular[0] * (double)longer * 0x1p-23;
-    while (rank < n && s->singular[rank] > least) rank++;
-    return (double)rank;
 }
 
 static void unit_ranks(void *user, size_t unit, size_t worker)
@@ -91,7 +37,8 @@ static void unit_ranks(void *user, size_t unit, size_t worker)
         if (!t) continue;
         producers++;
         for (size_t b = 0; b < t->shape[0]; b++)
-            sum += rank_of((const float *)t->data + (ptrdiff_t)b * t->strides[0] + (ptrdiff_t)m.channel * t->strides[1], t, &p->scratch[worker], p->room);
+            sum += prune_matrix_rank((const float *)t->data + (ptrdiff_t)b * t->strides[0] + (ptrdiff_t)m.channel * t->strides[1], t->shape[2], t->shape[3],
+                                     t->strides[2], t->strides[3], p->rooms[worker]);
     }
     if (producers) p->sums[unit] += sum / (double)producers;
 }
@@ -114,33 +61,20 @@ static bool largest_map(const struct prune_score_input *in, const struct prune_s
     return true;
 }
 
-/* All or nothing in one piece of memory per worker. */
-static bool scratch_make(struct scratch *s, size_t area, size_t side, size_t room)
-{
-    s->map = malloc((area + side + room) * sizeof(double) + 8 * side * sizeof(lapack_int) + side * sizeof(size_t));
-    if (!s->map) return false;
-    s->singular = s->map + area;
-    s->work = s->singular + side;
-    s->columns = (size_t *)(s->work + room);
-    s->whole = (lapack_int *)(s->columns + side);
-    return true;
-}
-
 void prune_hrank_accumulate(void *state, const struct prune_score_input *in, const struct prune_signals *signals)
 {
     double *sums = state;
     size_t units = in->units->count, workers = prune_parallel_workers(units), area, side, ready = 0;
     if (!largest_map(in, signals, &area, &side)) return;
-    size_t room = 16 * side + 2 * side * 64;      /* dgesdd: 3 n + max(m, 7 n) at least, (m + n) blocks to be quick */
-    struct scratch *scratch = calloc(workers, sizeof *scratch);
-    while (scratch && ready < workers && scratch_make(&scratch[ready], area, side, room)) ready++;
+    struct prune_rank_room **rooms = calloc(workers, sizeof *rooms);
+    while (rooms && ready < workers && (rooms[ready] = prune_rank_room_make(area, side))) ready++;
     if (ready == workers) {
-        struct pass pass = {in, signals, sums, scratch, (lapack_int)room};
+        struct pass pass = {in, signals, sums, rooms};
         prune_parallel(units, unit_ranks, &pass);
         sums[units] += (double)signals->images;
-    } else for (size_t u = 0; u < units; u++) sums[u] = NAN;
-    for (size_t i = 0; i < ready; i++) free(scratch[i].map);
-    free(scratch);
+    }                                    /* without memory nothing is counted, and finish() says that nothing came */
+    for (size_t i = 0; i < ready; i++) prune_rank_room_free(rooms[i]);
+    free(rooms);
 }
 
 enum prune_code prune_hrank_finish(const void *state, const struct prune_score_input *in, double *scores, struct prune_status *st)

@@ -1,7 +1,10 @@
 /* HRank: maps whose rank is known, because they are sums of so many outer products, or diagonals. */
 #include "criteria_rig.h"
 
+#include <lapacke.h>
+
 #include "../../plugin/base/random.h"
+#include "../../plugin/score/matrix_rank.h"
 
 #define NET(h, w) "[net]\nheight=" #h "\nwidth=" #w "\nchannels=1\n"
 #define CONV "[convolutional]\nfilters=2\nsize=1\nstride=1\nactivation="
@@ -128,6 +131,44 @@ static void sums_of_outer_products_have_their_rank(void **state)
     fixture_close(&f);
 }
 
+static size_t singular_values_above(const float *x, size_t h, size_t w)
+{
+    double a[64 * 64], s[64], work[4096];
+    lapack_int whole[8 * 64];
+    size_t rank = 0, n = h < w ? h : w;
+    for (size_t i = 0; i < h * w; i++) a[i] = (double)x[i];
+    assert_int_equal(LAPACKE_dgesdd_work(LAPACK_COL_MAJOR, 'N', (lapack_int)w, (lapack_int)h, a, (lapack_int)w, s, NULL, 1, NULL, 1, work, 4096, whole), 0);
+    while (rank < n && s[rank] > s[0] * (double)(h > w ? h : w) * 0x1p-23) rank++;
+    return rank;
+}
+
+/* What looks like a feature map: some patterns, noise from none to much (down to around the tolerance), and mostly cut off by relu. */
+static void shortcuts_give_the_rank_of_the_singular_values(void **state)
+{
+    (void)state;
+    struct prune_rank_room *room = prune_rank_room_make(64 * 64, 64);
+    size_t full = 0, deficient = 0;
+    assert_non_null(room);
+    for (uint64_t trial = 0; trial < 3000; trial++) {
+        struct prune_random r = prune_random_make(trial, 1, 0);
+        size_t h = 2 + prune_random_below(&r, 40), w = 2 + prune_random_below(&r, 40), patterns = 1 + prune_random_below(&r, 12);
+        double noise = prune_random_below(&r, 3) ? pow(10, -prune_random_range(&r, 0, 9)) : 0, cut = prune_random_below(&r, 2) ? prune_random_range(&r, -3, 3) : -INFINITY;
+        float x[64 * 64];
+        for (size_t i = 0; i < h * w; i++) {
+            double value = noise * prune_random_normal(&r);
+            for (size_t k = 0; k < patterns; k++) value += sin((double)(k * (i / w) + trial)) * cos((double)(k * (i % w)) + 0.3);
+            x[i] = value > cut ? (float)value : 0;
+        }
+        size_t expected = singular_values_above(x, h, w);
+        double found = prune_matrix_rank(x, h, w, (ptrdiff_t)w, 1, room);
+        if (found != (double)expected) fail_msg("trial %d: %g, singular values say %zu", (int)trial, found, expected);
+        if (expected == (h < w ? h : w)) full++;
+        else deficient++;
+    }
+    assert_true(full > 500 && deficient > 500);
+    prune_rank_room_free(room);
+}
+
 static void strides_are_followed_and_minibatches_add_up(void **state)
 {
     (void)state;
@@ -205,6 +246,7 @@ int main(void)
         cmocka_unit_test(ranks_of_small_maps),
         cmocka_unit_test(what_is_below_the_tolerance_does_not_count),
         cmocka_unit_test(sums_of_outer_products_have_their_rank),
+        cmocka_unit_test(shortcuts_give_the_rank_of_the_singular_values),
         cmocka_unit_test(strides_are_followed_and_minibatches_add_up),
         cmocka_unit_test(producers_are_averaged),
         cmocka_unit_test(missing_maps_and_values_that_are_not_finite_are_errors),
