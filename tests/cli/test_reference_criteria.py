@@ -19,8 +19,8 @@ MINIBATCHES = {"1": 1, "4": 4, "all": COUNT}
 LABELS = ["kind_a", "kind_b", "kind_c", "kind_d"]
 
 # A value may differ from its reference by so much of itself, plus so much of the largest value of its column. Sums of float32 passes over 30 images:
-# 1e-5 of the column; weights alone in double: what nine digits of a CSV leave; differences of gradients with a step of 1e-2: the step's square.
-FLOAT, DOUBLE, STEP = (1e-3, 1e-5), (1e-6, 1e-8), (2e-3, 1e-3)
+# 1e-6 of the column; weights alone in double: what nine digits of a CSV leave; differences of gradients with a step of 1e-2: the step's square.
+FLOAT, DOUBLE, STEP = (1e-4, 1e-6), (1e-6, 1e-8), (2e-3, 1e-3)
 TOLERANCE = {
     "taylor-fo": FLOAT, "taylor-fg": FLOAT, "taylor-weight": FLOAT, "taylor-weight-group": FLOAT, "bn-taylor": FLOAT, "taylor-output": FLOAT,
     "grad-magnitude": FLOAT, "grad-magnitude-layer": FLOAT, "taylor-logits": FLOAT, "hrank": (0, 1e-9),
