@@ -15,6 +15,7 @@ static const struct { unsigned bit; const char *name; } CAPABILITIES[] = {
     {PRUNE_SIGNAL_GATE_BATCH, "gate gradients per minibatch"},
     {PRUNE_SIGNAL_GATE_IMAGE, "gate gradients per image"},
     {PRUNE_CAN_TRAIN, "training"},
+    {PRUNE_CAN_PERTURB, "losses with other gates"},
     {PRUNE_CAN_STATE, "saving and restoring the training state"},
 };
 
