@@ -153,8 +153,9 @@ static void pass_margins(struct extra_signals *x, size_t at)
 {
     size_t rivals = (size_t)x->o.rivals;
     margins_choose(x->net, x->o.rivals, x->chosen, x->margins + at * rivals);
+    bool untouched = !x->o.between_updates && !wanted(x, PRUNE_SIGNAL_GATE_BATCH | PRUNE_SIGNAL_GATE_IMAGE | PRUNE_SIGNAL_PARAMETERS);   /* no backward pass yet */
     for (int k = 0; k < x->o.rivals; k++) {
-        backward_clear(x->net);
+        if (k || !untouched) backward_clear(x->net);
         margins_cotangent(x->net, x->o.rivals, k, x->chosen);
         collect(x, x->gate_margins + (at * rivals + (size_t)k) * x->units, rivals * x->units);
     }

@@ -88,6 +88,19 @@ static void check_kernels(layer l, const struct expected *e)
     assert_close(got, e->in_delta, e->ins, 1.5 * tolerance(&l));
     assert_close(l.weight_updates, e->weights, e->nw, 1e-5);
     assert_close(l.bias_updates, e->biases, (size_t)l.n, 1e-5);
+    /* for gates alone: the same input gradient to the last bit, and updates that stay */
+    float *sums = noise_array(e->ins, 7), *updates = copy_array(l.weight_updates, e->nw), *biases = copy_array(l.bias_updates, (size_t)l.n);
+    host_context()->gates_only = true;
+    net.delta = sums;
+    memcpy(l.delta, e->delta, e->outs * sizeof(float));
+    backward_convolutional_layer(l, net);
+    host_context()->gates_only = false;
+    assert_memory_equal(sums, got, e->ins * sizeof *sums);
+    assert_memory_equal(updates, l.weight_updates, e->nw * sizeof *updates);
+    assert_memory_equal(biases, l.bias_updates, (size_t)l.n * sizeof *biases);
+    free(sums);
+    free(updates);
+    free(biases);
     /* without an input gradient the updates still move */
     float *once = copy_array(l.weight_updates, e->nw);
     net.delta = NULL;
