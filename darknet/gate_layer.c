@@ -416,7 +416,8 @@ const int *gate_channels(const struct gate_table *g, int layer, enum prune_gate_
 {
     const struct gate_slot *s = &g->slots[layer];
     *channels = s->channels;
-    return place == PRUNE_GATE_BEFORE_ACTIVATION ? s->before.unit : place == PRUNE_GATE_AFTER_OUTPUT ? s->after.unit : NULL;
+    if (place == PRUNE_GATE_AFTER_OUTPUT) return s->after.unit;
+    return (place == PRUNE_GATE_BEFORE_NORM) == s->inner ? s->before.unit : NULL;
 }
 
 enum prune_code gate_collect(struct gate_table *g, unsigned signals, size_t images, struct prune_status *st)

@@ -10,6 +10,7 @@
 #include "../../darknet/host_net.h"
 #include "../../darknet/network_parameters.h"
 #include "../../plugin/model/cfg_text.h"
+#include "../../plugin/score/scoring.h"
 
 enum { MOST = 24, SOME = 5 };   /* candidates, images of a set */
 
@@ -135,7 +136,7 @@ static void draw(struct chosen *l, float *base, size_t units, uint64_t seed)
     }
 }
 
-static size_t compare_net(const char *data, const char *cfg_path, const char *weights, int batch, size_t images, const char *what)
+static size_t compare_gates(const char *data, const char *cfg_path, const char *weights, int batch, size_t images, enum prune_gate_choice gate, const char *what)
 {
     const struct prune_image_set set = {.data_path = data, .role = PRUNE_DATA_TRAIN, .limit = images};
     struct prune_cfg cfg;
@@ -147,7 +148,11 @@ static size_t compare_net(const char *data, const char *cfg_path, const char *we
     ok(prune_net_read(&cfg, &shape, cfg_path, &st), &st);
     ok(prune_units_build(&units, &shape, &st), &st);
     size_t count = units.count;
-    ok(host()->gates_attach(net, units.sites, units.site_count, count, &st), &st);
+    struct prune_gate_site *sites;
+    size_t site_count;
+    ok(prune_gate_sites(&units, gate, &sites, &site_count, &st), &st);
+    ok(host()->gates_attach(net, sites, site_count, count, &st), &st);
+    free(sites);
     if (!weights) ok(host()->recalibrate(net, &set, 8, &st), &st);
     float *base = malloc(count * sizeof *base);
     assert_non_null(base);
@@ -161,12 +166,26 @@ static size_t compare_net(const char *data, const char *cfg_path, const char *we
     return changed;
 }
 
+static size_t compare_net(const char *data, const char *cfg, const char *weights, int batch, size_t images, const char *what)
+{
+    return compare_gates(data, cfg, weights, batch, images, PRUNE_GATE_AFTER_BN, what);
+}
+
 static void a_residual_classifier_with_dropout(void **state)
 {
     (void)state;
     const char *data = make_classifier_data(""), *cfg = make_classifier_cfg("net.cfg", 8, 1, .05, 1000), *weights = trained_pair(data, cfg);
     assert_in_range(compare_net(data, cfg, weights, 2, SOME, "pieces of 2"), 10, MOST);
     assert_in_range(compare_net(data, cfg, weights, 8, SOME, "one piece"), 10, MOST);
+}
+
+/* In front of batch-norm a gate's value is nothing that the output tells; on outputs it always is. */
+static void gates_of_every_placement(void **state)
+{
+    (void)state;
+    const char *data = make_classifier_data(""), *cfg = make_classifier_cfg("net.cfg", 8, 1, .05, 1000), *weights = trained_pair(data, cfg);
+    assert_in_range(compare_gates(data, cfg, weights, 4, SOME, PRUNE_GATE_BEFORE_BN, "before batch-norm"), 10, MOST);
+    assert_in_range(compare_gates(data, cfg, weights, 4, SOME, PRUNE_GATE_AFTER_ACTIVATION, "after the activation"), 10, MOST);
 }
 
 /* Dropout changes a gated layer's output in place; gates in front of logistic units, behind them, before and after shortcuts of unequal widths. */
@@ -338,7 +357,7 @@ static int close_fixture(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_residual_classifier_with_dropout), cmocka_unit_test(dropout_logistic_units_and_routes), cmocka_unit_test(a_detector_with_two_heads),
+        cmocka_unit_test(a_residual_classifier_with_dropout), cmocka_unit_test(dropout_logistic_units_and_routes), cmocka_unit_test(a_detector_with_two_heads), cmocka_unit_test(gates_of_every_placement),
         cmocka_unit_test(every_style_that_the_host_trains), cmocka_unit_test(what_is_wrong_is_refused),
     };
     return cmocka_run_group_tests(tests, open_fixture, close_fixture);
