@@ -221,7 +221,7 @@ static const struct prune_oracle *sums(const struct prune_oracle_job *j) { retur
 static enum prune_code save_state(struct prune_oracle_job *j, struct prune_status *st)
 {
     j->saved = prune_now();
-    return prune_oracle_state_write(j->state, j->key, sums(j), j->greedy ? &j->steps : NULL, st);
+    return prune_oracle_state_write(j->state, j->key, &j->oracle, j->greedy ? &j->steps : NULL, st);
 }
 
 static enum prune_code on_piece(void *user, const struct prune_oracle *so_far, struct prune_status *st)

@@ -35,6 +35,7 @@ enum prune_code prune_oracle_state_write(const char *path, const char *key, cons
     size_t size = 0;
     FILE *f = open_memstream(&text, &size);
     if (!f) return prune_fail_memory(st, 0, "oracle state");
+    if (greedy) o = &greedy->round;
     bool bad = !put(f, key, o, greedy);
     bad |= fclose(f) != 0 || !text || !size;
     enum prune_code rc = bad ? prune_fail_memory(st, size, "oracle state") : prune_write_file(path, text, size, st);
@@ -142,8 +143,9 @@ static enum prune_code read_sums(struct reader *r, struct prune_oracle *o, struc
 
 enum prune_code prune_oracle_state_read(const char *path, const char *key, struct prune_oracle *o, struct prune_greedy *greedy, struct prune_status *st)
 {
-    size_t size = 0, lines = o->count + (greedy ? greedy->steps + greedy->left_count : 0);
+    size_t size = 0, lines = greedy ? greedy->steps + greedy->left_count : o->count;
     char *bytes = NULL;
+    if (greedy) o = &greedy->round;
     if (!prune_path_exists(path)) return PRUNE_OK;
     enum prune_code rc = prune_read_file_within(path, ABOUT_BYTES + lines * LINE_BYTES, &bytes, &size, st);
     if (rc) return rc;

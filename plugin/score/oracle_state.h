@@ -5,7 +5,7 @@
 
 #include "oracle_sets.h"
 
-/* o: sums; of a greedy oracle (greedy not NULL) those of its round, which may not have begun. key: one line. */
+/* o: the sums; NULL with a greedy oracle (greedy not NULL), whose are those of its round. key: one line. */
 enum prune_code prune_oracle_state_write(const char *path, const char *key, const struct prune_oracle *o, const struct prune_greedy *greedy, struct prune_status *st);
 /* Into an oracle (and a greedy one) just initialised for the same units. No file: PRUNE_OK, and nothing is changed. */
 enum prune_code prune_oracle_state_read(const char *path, const char *key, struct prune_oracle *o, struct prune_greedy *greedy, struct prune_status *st);
