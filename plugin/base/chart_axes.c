@@ -7,8 +7,6 @@
 
 static const double EMPTY_LO = 0, EMPTY_HI = 1;
 
-bool prune_scale_shows(const struct prune_scale *s, double value) { return isfinite(value) && (!s->log || value > 0); }
-
 double prune_scale_at(const struct prune_scale *s, double value)
 {
     double lo = s->log ? log10(s->lo) : s->lo, hi = s->log ? log10(s->hi) : s->hi, v = s->log ? log10(value) : value;
@@ -17,10 +15,15 @@ double prune_scale_at(const struct prune_scale *s, double value)
 
 struct range { double lo, hi; bool log; };
 
-static void include(struct range *r, const double *values, size_t n)
+static bool usable(double value, bool log) { return isfinite(value) && (!log || value > 0); }
+
+bool prune_scale_shows(const struct prune_scale *s, double value) { return usable(value, s->log); }
+
+/* across: the other coordinate of the same points; a point that is not drawn for its sake does not stretch this axis */
+static void include(struct range *r, const double *values, const double *across, bool across_log, size_t n)
 {
     for (size_t i = 0; values && i < n; i++) {
-        if (!isfinite(values[i]) || (r->log && !(values[i] > 0))) continue;
+        if (!usable(values[i], r->log) || !usable(across[i], across_log)) continue;
         r->lo = fmin(r->lo, values[i]);
         r->hi = fmax(r->hi, values[i]);
     }
@@ -46,14 +49,14 @@ static bool is_broad(enum prune_series_kind kind) { return kind == PRUNE_SERIES_
 /* false: nothing to show */
 static bool range_of(const struct prune_panel *panel, bool vertical, struct range *r)
 {
-    const struct prune_axis *axis = vertical ? &panel->y : &panel->x;
+    const struct prune_axis *axis = vertical ? &panel->y : &panel->x, *other = vertical ? &panel->x : &panel->y;
     bool broad = false, zero = false;
     *r = (struct range){INFINITY, -INFINITY, axis->log};
     for (size_t k = 0; k < panel->count; k++) {
         const struct prune_series *s = &panel->series[k];
-        include(r, vertical ? s->y : s->x, s->count);
-        if (vertical) include(r, s->low, s->count);
-        if (vertical) include(r, s->high, s->count);
+        include(r, vertical ? s->y : s->x, vertical ? s->x : s->y, other->log, s->count);
+        if (vertical) include(r, s->low, s->x, other->log, s->count);
+        if (vertical) include(r, s->high, s->x, other->log, s->count);
         broad |= is_broad(s->kind);
         zero |= stands_on_zero(s->kind);
     }

@@ -21,8 +21,8 @@ static const struct style STYLES[PRUNE_CHART_STYLES] = {
     {"#56b4e9", "5 5", true, CIRCLE},          {"#8c510a", "1 3", true, SQUARE},       {"#666666", "9 2 9 2 2 2", false, CROSS},
     {"#332288", "3 1", true, DIAMOND},
 };
-static const double FILLS[] = {0.85, 0.4, 0.1};   /* of bars and boxes side by side: told apart without colour */
-enum { FILL_COUNT = 3 };
+static const double FILLS[] = {0.85, 0.4, 0.1, 0.65};   /* of bars and boxes side by side: told apart without colour */
+enum { FILL_COUNT = 4 };
 
 int prune_series_style(const struct prune_panel *panel, size_t series)
 {

@@ -10,7 +10,7 @@
 
 #include "../base/progress.h"
 #include "../score/correlation_report.h"
-#include "../score/oracle.h"
+#include "../score/oracle_state.h"
 #include "data_file.h"
 #include "scoring_flags.h"
 #include "verbs.h"
@@ -48,7 +48,7 @@ static const char USAGE[] =
     "                    pruning: BASE.csv and BASE.svg\n"
     "\n"
     "An oracle that was stopped goes on where it stood when the same command is given again\n"
-    "(BASE.oracle keeps its sums until it is done).\n"
+    "(BASE.state keeps its sums until it is done).\n"
     "\n"
     "examples:\n"
     "  darknet prune correlate data.data net.cfg net.weights -images 1000 -minibatch 128 -out study\n"
@@ -241,47 +241,82 @@ static enum prune_code fill_scores(struct job *j, struct prune_status *st)
     return PRUNE_OK;
 }
 
-struct oracle_watch { struct prune_progress progress; };
+/* A state is kept until the oracle is done: at the first piece of images, then every few seconds, and when it is stopped. */
+struct oracle_watch { char *path, *key; double saved; };
+static const double SAVE_SECONDS = 20;
 
 static enum prune_code on_oracle(void *user, const struct prune_oracle *so_far, struct prune_status *st)
 {
     struct oracle_watch *w = user;
-    (void)st;
-    prune_progress_update(&w->progress, so_far->images, "loss %.4f", so_far->base / (double)so_far->images);
-    return PRUNE_OK;
+    double now = prune_now();
+    if (w->saved > 0 && now - w->saved < SAVE_SECONDS) return PRUNE_OK;
+    w->saved = now;
+    return prune_oracle_state_write(w->path, w->key, so_far, NULL, st);
 }
 
-/* How many images a set has, for the progress line; 0: unknown. Errors are left to the host, which words them with file and line. */
-static size_t expected_images(const struct prune_image_set *set)
+/* The list of the oracle and what of it is read: a set that ends where the list ends is given a number, so that what is left is known. */
+static enum prune_code count_images(struct job *j, char **list, struct prune_status *st)
 {
-    char *path = NULL;
+    struct prune_image_set *set = &j->oracle_set;
+    const char *key = set->role == PRUNE_DATA_TRAIN ? "train" : "valid";
     struct prune_lines lines = {0};
-    size_t n = 0;
-    if (!set->list && prune_data_value(set->data_path, set->role == PRUNE_DATA_TRAIN ? "train" : "valid", &path, NULL)) return 0;
-    const char *list = set->list ? set->list : path;
-    if (list && !prune_lines_read(&lines, list, NULL)) n = lines.count > set->first ? lines.count - set->first : 0;
+    enum prune_code rc = PRUNE_OK;
+    *list = set->list ? strdup(set->list) : NULL;
+    if (!set->list) rc = prune_data_value(set->data_path, key, list, st);
+    if (!rc && !*list) rc = prune_fail(st, "data file '%s' has no %s= line", set->data_path, key);
+    if (!rc) rc = prune_lines_read(&lines, *list, st);
+    if (!rc && !set->limit && lines.count > set->first) set->limit = lines.count - set->first;
     prune_lines_free(&lines);
-    free(path);
-    return set->limit && (set->limit < n || !n) ? set->limit : n;
+    return rc;
+}
+
+static enum prune_code watch_make(struct oracle_watch *w, struct job *j, const int *units, size_t count, struct prune_status *st)
+{
+    const struct prune_image_set *set = &j->oracle_set;
+    char *list = NULL, hash[32];
+    enum prune_code rc = count_images(j, &list, st);
+    if (!rc) rc = prune_hash_file(list, hash, st);
+    free(list);
+    if (rc) return rc;
+    w->path = prune_format("%s.state", j->out);
+    w->key = prune_format("correlate cfg %s weights %s list %s first %zu images %zu drawn %d letterbox %d seed %llu batch %d units %zu xxh64:%016llx", j->project.origin.cfg_hash,
+                          j->project.origin.weights_hash, hash, set->first, set->limit, (int)set->drawn, set->letterbox, (unsigned long long)j->open.seed, j->open.batch, count,
+                          (unsigned long long)prune_hash_bytes(units, count * sizeof *units));
+    return w->path && w->key ? PRUNE_OK : prune_fail_memory(st, 256, "state of the oracle");
+}
+
+/* Goes on where an earlier run was stopped. */
+static enum prune_code feed_oracle(struct job *j, struct prune_oracle *o, const int *units, struct prune_status *st)
+{
+    struct prune_scoring s = j->scoring;
+    struct oracle_watch w = {0};
+    enum prune_code rc = watch_make(&w, j, units, o->count, st);
+    if (!rc) rc = prune_oracle_state_read(w.path, w.key, o, NULL, st);
+    if (!rc && o->images) fprintf(stderr, "oracle: continues '%s' after %zu images\n", w.path, o->images);
+    s.set = j->oracle_set;
+    if (!rc) {
+        rc = prune_oracle_units(o, &s, units, o->count, on_oracle, &w, st);
+        if (rc == PRUNE_INTERRUPTED && !prune_oracle_state_write(w.path, w.key, o, NULL, NULL))
+            prune_fail(st, "interrupted after %zu images; '%s' holds what is done, and the same command continues", o->images, w.path), rc = PRUNE_INTERRUPTED;
+        if (!rc) remove(w.path);
+    }
+    free(w.path);
+    free(w.key);
+    return rc;
 }
 
 static enum prune_code compute_oracle(struct job *j, struct prune_status *st)
 {
     struct prune_correlation_table *t = &j->table;
-    struct prune_scoring s = j->scoring;
     struct prune_oracle o;
-    struct oracle_watch watch;
     int *units = malloc((t->row_count + 1) * sizeof *units);
     enum prune_code rc = units ? prune_oracle_init(&o, t->row_count, st) : prune_fail_memory(st, t->row_count * sizeof *units, "units");
     if (rc) {
         free(units);
         return rc;
     }
-    s.set = j->oracle_set;
     for (size_t i = 0; i < t->row_count; i++) units[i] = t->rows[i].unit;
-    prune_progress_start(&watch.progress, stderr, "oracle", expected_images(&s.set));
-    rc = prune_oracle_units(&o, &s, units, t->row_count, on_oracle, &watch, st);
-    prune_progress_end(&watch.progress);
+    rc = feed_oracle(j, &o, units, st);
     for (size_t i = 0; !rc && i < t->row_count; i++) {
         j->oracle[units[i]] = prune_oracle_score(&o, i);
         j->without[units[i]] = o.loss[i] / (double)o.images;

@@ -3,8 +3,9 @@
 
 #include <math.h>
 #include <stdio.h>
+#include <string.h>
 
-enum { NAME = 24, CELL = 15 };
+enum { CELL = 15 };
 
 static const char *const TITLES[PRUNE_UNIT_SETS] = {"units within one layer", "all units, those that span layers included", "units that span layers alone"};
 
@@ -23,6 +24,14 @@ static void print_intervals(const struct prune_interval *v)
         snprintf(text, sizeof text, "[%.2f, %.2f]", v[k].low, v[k].high);
         printf("%*s", CELL, isnan(v[k].low) ? "" : text);
     }
+}
+
+static int name_width(const struct prune_correlation_table *t)
+{
+    size_t width = strlen("  (squared)");
+    for (size_t k = 0; k < t->column_count; k++)
+        if (strlen(t->columns[k].name) > width) width = strlen(t->columns[k].name);
+    return (int)width;
 }
 
 static bool same_layers(const struct prune_correlation_results *r, int set)
@@ -47,18 +56,19 @@ static void print_left_out(const struct prune_correlation_table *t, const struct
 static void print_set(const struct prune_correlation_table *t, const struct prune_correlation_results *r, int set)
 {
     const struct prune_correlations *first = &r->of[0][set];
+    int name = name_width(t);
     printf("\n%s: %zu in %zu layer%s\n", r->has_spanning ? TITLES[set] : "all units", first->units, first->layers, first->layers == 1 ? "" : "s");
-    printf("%-*s%*s  |%*s\n", NAME, "", 3 * CELL, "averaged per layer", 3 * CELL, "all layers");
-    printf("%-*s%*s%*s%*s  |%*s%*s%*s\n", NAME, "criterion", CELL, "Pearson", CELL, "Spearman", CELL, "Kendall", CELL, "Pearson", CELL, "Spearman", CELL, "Kendall");
+    printf("%-*s%*s  |%*s\n", name, "", 3 * CELL, "averaged per layer", 3 * CELL, "all layers");
+    printf("%-*s%*s%*s%*s  |%*s%*s%*s\n", name, "criterion", CELL, "Pearson", CELL, "Spearman", CELL, "Kendall", CELL, "Pearson", CELL, "Spearman", CELL, "Kendall");
     for (size_t i = 0; i < r->columns; i++) {
         const struct prune_correlations *c = &r->of[i][set];
-        printf("%-*s", NAME, t->columns[i].name);
+        printf("%-*s", name, t->columns[i].name);
         print_values(c->per_layer);
         printf("  |");
         print_values(c->all);
         printf("\n");
         if (!r->rounds) continue;
-        printf("%-*s", NAME, t->columns[i].is_signed ? "  (squared)" : "");
+        printf("%-*s", name, t->columns[i].is_signed ? "  (squared)" : "");
         print_intervals(c->per_layer);
         printf("  |");
         print_intervals(c->all);

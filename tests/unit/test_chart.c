@@ -113,6 +113,17 @@ static void a_box_has_its_quartiles_median_and_whiskers(void **state)
     free(svg);
 }
 
+static void a_point_that_is_not_drawn_stretches_no_axis(void **state)
+{
+    (void)state;
+    const double x[] = {1, 1e-9, 100}, y[] = {1, 0, 100};
+    const struct prune_series s = {.kind = PRUNE_SERIES_POINTS, .x = x, .y = y, .count = 3};
+    const struct prune_panel p = {.x = {.log = true}, .y = {.log = true}, .series = &s, .count = 1};
+    char *svg = drawn_panel(&p);
+    has(svg, "d=\"M0.3 ");    /* 4% from the edge, of 100 pixels and a marker's radius */
+    free(svg);
+}
+
 static void the_legend_lists_each_name_once(void **state)
 {
     (void)state;
@@ -197,6 +208,7 @@ int main(void)
         cmocka_unit_test(what_cannot_be_shown_breaks_a_line_and_leaves_no_point),
         cmocka_unit_test(bars_stand_on_zero_beside_each_other_with_their_intervals),
         cmocka_unit_test(a_box_has_its_quartiles_median_and_whiskers),
+        cmocka_unit_test(a_point_that_is_not_drawn_stretches_no_axis),
         cmocka_unit_test(the_legend_lists_each_name_once),
         cmocka_unit_test(names_cannot_break_the_file),
         cmocka_unit_test(single_values_constants_and_nothing_are_drawn),
