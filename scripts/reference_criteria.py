@@ -12,7 +12,23 @@ Definitions (METHODS.md and docs/criteria.md; B images, E_b the loss of image b,
   NAME@m                 gradients averaged over minibatches of m consecutive images before they are squared, the last minibatch may be smaller, then the
                          mean over minibatches (each counts once); all = one minibatch. Without @ minibatches play no part.
   gates                  sit where docs/units.md says; before-bn, after-activation: the other placements
-READINGS
+                         (docs/gates.md), with one z_u for all of a unit: the derivative is the sum over its gates
+  taylor-fo  mean g_u^2, g_u = mean dE_b/dz_u      taylor-fg  mean over images of (dE_b/dz_u)^2
+  taylor-so  (g_u - H_uu / 2)^2 with g and H over all images      obd  H_uu / 2, signed      taylor-so-row  (g_u - (H 1)_u / 2)^2, 1 over all units with gates
+  -gn        the diagonal of mean_b J_b^T R_b J_b in place of H_uu: J_b derivative of the head's input, R_b second derivative of the loss there
+  taylor-logits      (mean over images of log(1 + sum_k exp(a_k - da_k/dz_u)) - log(1 + sum_k exp a_k))^2, k the 2 likeliest classes but the true one (:1, :3)
+  taylor-weight      sum over the weights of all producers of (w dE/dw)^2; -group: square of the sum of w dE/dw; weights alone, no bias, no batch-norm
+  bn-taylor          square of the sum over producers of gamma dE/dgamma; without batch-norm gamma = 1 in front of the weights: the sum of w dE/dw
+  grad-magnitude     sum over the weights of all producers of abs(w dE/dw)
+  -layer             divided by the root of the mean of squares over the units whose first producer is in the same layer
+  taylor-output      mean over images of abs(dE_b/dz_u), gates behind the activation, divided by the root of the sum of squares over these units. METHODS has the
+                     spatial mean; the size of the map is one for all units of a layer and divides out. A unit of several producers: its gates add up
+  magnitude          root of the sum of squares (l1: sum) of all producers' weights      bn-scale  root of the sum of gamma^2, gamma = 1 without batch-norm
+  fpgm               root of the sum of squares over producers of: sum of L2 distances to all filters of the layer
+  hrank              mean over images and producers of the rank of the producer's output: singular values above max(h, w) 2^-23 of the largest
+  oracle             (E without u - E)^2, by a forward pass with z_u = 0
+Columns for tests of random estimators: hessian-others, the sum of H_uv^2 over v != u, is the variance of one Hutchinson estimate (random signs) of H_uu;
+gauss-newton-spread, the standard deviation of one probe's estimate if probes are Gaussian, root of the sum over images of 2 (G_b)_uu^2 / B^2.
 """
 import csv
 import os
@@ -135,7 +151,7 @@ class Facts:
         self.removed = np.array([self.removed_loss(u) for u in range(self.count)])
         self.head_derivatives()
         if name in SMOOTH:
-            self.hessian = self.second_derivatives()
+            self.hessians = {place: self.second_derivatives(sites) for place, sites in (("", units.sites), ("before-bn", units.placed("before-bn")))}
 
     def losses(self, z, sites=None):
         return self.net.losses(self.net.forward(self.x, z, self.units.sites if sites is None else sites), self.truths)
@@ -172,9 +188,9 @@ class Facts:
         self.jacobian = np.stack([torch.autograd.grad(weighted[u], v, retain_graph=True)[0].numpy() for u in range(self.count)], -1)
         self.curvature = self.net.curvature(layers, self.truths).numpy()
 
-    def second_derivatives(self):
+    def second_derivatives(self, sites):
         z = torch.ones(self.count, requires_grad=True)
-        first, = torch.autograd.grad(self.losses(z).mean(), z, create_graph=True)
+        first, = torch.autograd.grad(self.losses(z, sites).mean(), z, create_graph=True)
         return np.stack([torch.autograd.grad(g, z, retain_graph=True)[0].numpy() for g in first])
 
 
@@ -195,22 +211,45 @@ def gate_criteria(f):
     newton = np.einsum("bku,bkl,blu->bu", f.jacobian, f.curvature, f.jacobian, optimize=True)
     newton, spread = newton.mean(0), np.sqrt(2 * (newton ** 2).sum(0)) / len(f.x)
     columns.update({"gauss-newton": newton, "gauss-newton-spread": spread, "taylor-so-gn": (g - newton / 2) ** 2, "obd-gn": newton / 2})
-    if hasattr(f, "hessian"):
-        own, row = np.diag(f.hessian), f.hessian.sum(1)
-        columns.update({"hessian": own, "hessian-others": (f.hessian ** 2).sum(1) - own ** 2, "taylor-so": (g - own / 2) ** 2, "taylor-so-row": (g - row / 2) ** 2, "obd": own / 2})
+    if hasattr(f, "hessians"):
+        columns.update(second_order(f))
     if f.net.heads[0].kind == "softmax":
-        columns["taylor-logits"] = logits_criterion(f)
+        for rivals in 1, 2, 3:
+            a, d = margins(f, rivals)
+            change = (np.log1p(np.exp(a[:, :, None] - d).sum(1)) - np.log1p(np.exp(a).sum(1))[:, None]).mean(0)
+            columns["taylor-logits" if rivals == RIVALS else f"taylor-logits:{rivals}"] = change ** 2
+        columns["taylor-logits-greedy"] = greedy(f, *margins(f, RIVALS))
     return columns
 
 
-def logits_criterion(f):
-    """First-order logits of the likeliest rivals at z_u = 0, exact loss there."""
-    change = np.zeros(f.count)
-    for y, j, true in zip(f.outputs, f.jacobian, f.truths):
-        rivals = [k for k in np.argsort(-y, kind="stable") if k != true][:RIVALS]
-        a, d = y[rivals] - y[true], j[rivals] - j[true]
-        change += np.log1p(np.exp(a[:, None] - d).sum(0)) - np.log1p(np.exp(a).sum())
-    return (change / len(f.x)) ** 2
+def second_order(f):
+    h, g = f.hessians[""], f.gates[""].mean(0)
+    own, row = np.diag(h), h.sum(1)
+    columns = {"hessian": own, "hessian-others": (h ** 2).sum(1) - own ** 2, "taylor-so": (g - own / 2) ** 2, "taylor-so-row": (g - row / 2) ** 2, "obd": own / 2}
+    own = np.diag(f.hessians["before-bn"])
+    return {**columns, "taylor-so:before-bn": (f.gates["before-bn"].mean(0) - own / 2) ** 2, "obd:before-bn": own / 2}
+
+
+def margins(f, rivals):
+    """Of the likeliest classes but the true one: logit - logit of the true class (images, rivals), and its derivative (images, rivals, units)."""
+    order = [[k for k in np.argsort(-y, kind="stable") if k != true][:rivals] for y, true in zip(f.outputs, f.truths)]
+    pick = lambda of: np.stack([of[b][ks] - of[b][f.truths[b]] for b, ks in enumerate(order)])
+    return pick(f.outputs), pick(f.jacobian)
+
+
+def greedy(f, a, d):
+    """Units go one after the other, each the one that leaves the loss at the expanded margins nearest to where it was; score: how far it has moved then, never
+    less than for the unit before."""
+    loss = lambda a: np.log1p(np.exp(a).sum(1)).mean(0)
+    scores, start, last = np.zeros(f.count), loss(a), 0.
+    left = [u for u in range(f.count) if not f.units.protected[u]]
+    while left:
+        moved = abs(loss(a[:, :, None] - d[:, :, left]) - start)
+        best = left[int(moved.argmin())]
+        scores[best] = last = max(last, moved.min())
+        a = a - d[:, :, best]
+        left.remove(best)
+    return scores
 
 
 

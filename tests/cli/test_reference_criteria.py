@@ -23,14 +23,14 @@ LABELS = ["kind_a", "kind_b", "kind_c", "kind_d"]
 FLOAT, DOUBLE, STEP = (1e-4, 1e-6), (1e-6, 1e-8), (2e-3, 1e-3)
 TOLERANCE = {
     "taylor-fo": FLOAT, "taylor-fg": FLOAT, "taylor-weight": FLOAT, "taylor-weight-group": FLOAT, "bn-taylor": FLOAT, "taylor-output": FLOAT,
-    "grad-magnitude": FLOAT, "grad-magnitude-layer": FLOAT, "taylor-logits": FLOAT, "hrank": (0, 1e-9),
+    "grad-magnitude": FLOAT, "grad-magnitude-layer": FLOAT, "taylor-logits": FLOAT, "taylor-logits-greedy": FLOAT, "hrank": (1e-7, 0),
     "taylor-so": STEP, "taylor-so-row": STEP, "obd": STEP,
     "magnitude": DOUBLE, "magnitude-l1": DOUBLE, "magnitude-layer": DOUBLE, "bn-scale": DOUBLE, "fpgm": DOUBLE,
 }
 RANDOM = {"random", "taylor-so-hutchinson", "obd-hutchinson", "taylor-so-gn", "obd-gn"}     # checks of their own, below
 PER_IMAGE = ["taylor-fg", "taylor-output", "taylor-logits", "hrank", "taylor-so", "taylor-so-row", "obd"]
 SECOND = {"taylor-so", "taylor-so-row", "obd", "taylor-so-hutchinson", "obd-hutchinson"}
-NOT_HERE = {"kinked": SECOND, "detector": {"taylor-logits"}}      # kinks have no second derivative; a detector has no rivals
+NOT_HERE = {"kinked": SECOND, "detector": {"taylor-logits", "taylor-logits-greedy"}}      # kinks have no second derivative; a detector has no rivals
 PROBES = 64
 
 results, skipped = [], set()
@@ -141,13 +141,26 @@ def against_references(net, have):
             compare(net, c, ours[c], column_of(net, c, label), f"in minibatches of {label}")
 
 
+def options(net, have):
+    """Flags that change what is computed: -norm, -rivals."""
+    ours, _ = net.scores(["magnitude"], "-norm", "1")
+    compare(net, "magnitude", ours["magnitude"], "magnitude-l1", "-norm 1")
+    for rivals in ("1", "3") if "taylor-logits" in known(net, have) else ():
+        ours, _ = net.scores(["taylor-logits"], "-rivals", rivals)
+        compare(net, "taylor-logits", ours["taylor-logits"], "taylor-logits:" + rivals, "-rivals " + rivals)
+
+
 def other_gates(net):
-    """-gate: the same two criteria with gates in other places."""
+    """-gate: criteria of gates with gates in other places."""
     for place in "before-bn", "after-activation":
         for label, size in MINIBATCHES.items():
             ours, _ = net.scores(["taylor-fo", "taylor-fg"], "-gate", place, "-minibatch", str(size))
             for c in ours or ():
                 compare(net, c, ours[c], column_of(net, f"{c}:{place}", label), f"{place} in minibatches of {label}")
+    if net.name not in NOT_HERE or "taylor-so" not in NOT_HERE[net.name]:
+        ours, _ = net.scores(["taylor-so", "obd"], "-gate", "before-bn")
+        for c in ours or ():
+            compare(net, c, ours[c], c + ":before-bn", "before-bn")
 
 
 def estimators(net, have):
@@ -200,7 +213,7 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         have = [c for c in have if delivered(Network("plain", os.path.join(folder, c)), c)]
         skipped.update(c for c in [*TOLERANCE, *RANDOM] if c not in have)
-        gates = "-gate" in prune("score", "-help").stdout and "taylor-weight" in have
+        gates = "-gate" in prune("score", "-help").stdout and "taylor-weight" in have and "taylor-so" in have
         if not gates:
             skipped.add("-gate")
         for name in NETWORKS:
@@ -208,6 +221,7 @@ def main():
             against_references(net, have)
             estimators(net, have)
             per_image(net, have)
+            options(net, have)
             if gates:
                 other_gates(net)
         draws(net)
