@@ -1,8 +1,12 @@
-/* Curvature of heads; see curvature.h. A head that reads a layer sees y; R is the second derivative of the loss of docs/evaluation.md. */
+/* Square roots of the curvature of heads; see curvature.h. Targets, and with them which entries take part, are held constant: docs/detector-loss.md. Each
+ * function writes -R^(1/2) times random signs. */
 #include "curvature.h"
 
 #include <math.h>
-#include <stdbool.h>
+
+#include "kernels/head_boxes.h"
+#include "kernels/head_common.h"
+#include "kernels/pool.h"
 
 static const uint64_t CURVATURE_STREAM = 0x63757276u;
 
@@ -12,61 +16,74 @@ struct prune_random curvature_random(const struct curvature_draw *d, int layer, 
     return prune_random_make(d->seed, stream, d->first + (uint64_t)image);
 }
 
-/* Of one group: w = eps sqrt(p), v = w - p sum w; E[v v^T] = diag p - p p^T. The loss at a temperature T is T log sum exp(y / T): R is divided by T. */
-static void softmax_group(const float *p, int n, double scale, struct prune_random *r, float *delta)
+static void draw_signs(const struct curvature_draw *d, int index, int image, float *delta, int n)
 {
-    double sum = 0;
-    for (int k = 0; k < n; k++) {
-        delta[k] = curvature_sign(r) * sqrtf(p[k]);
-        sum += (double)delta[k];
-    }
-    for (int k = 0; k < n; k++) delta[k] = (float)(-scale * ((double)delta[k] - (double)p[k] * sum));
+    struct prune_random r = curvature_random(d, index, image);
+    for (int i = 0; i < n; i++) delta[i] = -curvature_sign(&r);
 }
 
-static void softmax_head(const network *net, int index, const struct curvature_draw *d)
+/* The loss at a temperature T is T log sum exp(y / T): R is divided by T. */
+void curvature_softmax(const network *net, int index, const struct curvature_draw *d)
 {
     const layer *l = &net->layers[index];
     const tree *t = l->softmax_tree;
     int groups = t ? t->groups : l->groups;
     for (int b = 0; b < l->batch; b++) {
-        struct prune_random r = curvature_random(d, index, b);
+        draw_signs(d, index, b, l->delta + b * l->outputs, l->outputs);
         for (int g = 0, first = b * l->outputs, n; g < groups; g++, first += n) {
             n = t ? t->group_size[g] : l->outputs / groups;
-            softmax_group(l->output + first, n, 1 / sqrt((double)l->temperature), &r, l->delta + first);
+            softmax_probe(l->output + first, l->delta + first, (size_t)n, 1, 1 / sqrt((double)l->temperature));
         }
     }
 }
 
-struct head { LAYER_TYPE type; const char *name; curvature_head *probe; };
-static const struct head HEADS[] = {
-    {SOFTMAX, "softmax", softmax_head}, {LOGXENT, "logistic", NULL}, {COST, "cost", NULL}, {YOLO, "yolo", NULL}, {REGION, "region", NULL},
-    {DETECTION, "detection", NULL}, {ISEG, "iseg", NULL},
-};
+struct boxes { struct box_head head; int index; const struct curvature_draw *d; };
 
-static const struct head *head_of(const layer *l)
+static void one_image(void *arg, int image, int thread)
 {
-    if (l->type == SOFTMAX && l->noloss) return NULL;
-    for (size_t i = 0; i < sizeof HEADS / sizeof *HEADS; i++)
-        if (HEADS[i].type == l->type) return &HEADS[i];
-    return NULL;
+    const struct boxes *j = arg;
+    const layer *l = j->head.l;
+    float *v = l->delta + (size_t)image * (size_t)l->outputs;
+    draw_signs(j->d, j->index, image, v, l->outputs);
+    box_head_probe(&j->head, image, thread, v);
 }
 
-curvature_head *curvature_of(const layer *l)
+void curvature_boxes(const network *net, int index, const struct curvature_draw *d)
 {
-    const struct head *h = head_of(l);
-    return h ? h->probe : NULL;
+    const layer *l = &net->layers[index];
+    struct boxes j = {l->type == YOLO ? yolo_head(l, net) : region_head(l, net), index, d};
+    pool_run(l->batch, one_image, &j);
 }
 
-enum prune_code curvature_check(const network *net, struct prune_status *st)
+void curvature_logistic(const network *net, int index, const struct curvature_draw *d)
 {
-    int heads = 0;
-    for (int i = 0; i < net->n; i++) {
-        const struct head *h = head_of(&net->layers[i]);
-        if (!h) continue;
-        heads++;
-        if (!h->probe) return prune_fail(st, "the curvature of a [%s] head (layer %d) is not known; use a criterion of first derivatives", h->name, i);
-        if (h->type == SOFTMAX && i + 1 < net->n)
-            return prune_fail(st, "the curvature of a [softmax] that further layers read (layer %d) is not known; use a criterion of first derivatives", i);
+    const layer *l = &net->layers[index];
+    for (int b = 0; b < l->batch; b++) {
+        float *v = l->delta + b * l->outputs;
+        const float *p = l->output + b * l->outputs;
+        draw_signs(d, index, b, v, l->outputs);
+        for (int i = 0; i < l->outputs; i++) v[i] *= sqrtf(p[i] * (1 - p[i]));
     }
-    return heads ? PRUNE_OK : prune_fail(st, "the network has no head with a loss: there is no curvature");
+}
+
+/* Second derivative of an entry's loss by the cost's type, without the scale. */
+static bool curved(const layer *l, float truth, float x)
+{
+    switch (l->cost_type) {
+    case L1: return false;
+    case SMOOTH: return fabsf(truth - x) < 1;
+    case MASKED: return truth != SECRET_NUM;
+    default: return true;
+    }
+}
+
+/* The layer's backward pass multiplies by the scale, of which the vector needs the root. */
+void curvature_cost(const network *net, int index, const struct curvature_draw *d)
+{
+    const layer *l = &net->layers[index];
+    const float *x = net->layers[index - 1].output, root = l->scale > 0 ? 1 / sqrtf(l->scale) : 0;
+    for (int b = 0, at = 0; b < l->batch; b++) {
+        draw_signs(d, index, b, l->delta + at, l->inputs);
+        for (int i = 0; i < l->inputs; i++, at++) l->delta[at] *= curved(l, net->truth[at], x[at]) ? root : 0;
+    }
 }

@@ -1,5 +1,5 @@
 /* Curvature of heads: random vectors v with E[v v^T] = R, the second derivative of an image's loss in its head's input. One backward pass with v as
- * cotangent gives v . dy/dz of every gate, whose mean square is the Gauss-Newton diagonal. A head without a function in the table is refused by name. */
+ * cotangent gives v . dy/dz of every gate, whose mean square is the Gauss-Newton diagonal. Heads and their functions: head_kinds.c. */
 #ifndef DARKNET_CURVATURE_H
 #define DARKNET_CURVATURE_H
 
@@ -10,19 +10,20 @@
 struct curvature_draw {
     uint64_t seed, first;     /* first: ordinal of the batch's first image */
     int probe;
-    const float *delta;       /* (batch, outputs): l->delta as the forward pass left it, which says what a detector trains */
 };
 
 /* Signs for one image of one head, from (seed, image ordinal, probe, layer) alone. */
 struct prune_random curvature_random(const struct curvature_draw *d, int layer, int image);
 static inline float curvature_sign(struct prune_random *r) { return prune_random_u64(r) >> 63 ? 1.0f : -1.0f; }
 
-/* Writes all of layer l->delta (batch, outputs): what its backward pass hands on as -v. index: the layer's; its input is the output of index - 1. */
+/* Writes all of layer l->delta (batch, outputs): what its backward pass hands on as -v. index: the layer's; its input is the output of index - 1. Outputs
+ * and truths are those of the last forward pass, deltas need not be. */
 typedef void curvature_head(const network *net, int index, const struct curvature_draw *d);
+curvature_head curvature_softmax, curvature_logistic, curvature_cost, curvature_boxes /* yolo, region */;
 
-/* Every head of the network is in the table, and there is one. */
+/* Every head of the network has a known curvature, and there is one. */
 enum prune_code curvature_check(const network *net, struct prune_status *st);
-/* The function of a layer, NULL for one that is no head. */
+/* The function of a layer, NULL for one that is no head with a loss. */
 curvature_head *curvature_of(const layer *l);
 
 #endif

@@ -9,9 +9,6 @@
 #include "margins.h"
 #include "network_parameters.h"
 
-/* Of a head: a copy of what the forward pass left, (batch, outputs), which multi-scale training resizes. */
-struct head_delta { float *values; size_t room; };
-
 struct extra_signals {
     network *net;
     struct gate_table *gates;
@@ -19,8 +16,6 @@ struct extra_signals {
     size_t units;
     int *chosen;                                   /* (batch, 1 + R) */
     float *margins, *gate_margins, *gate_probes;   /* (B, R), (B, R, U), (B, P, U) */
-    struct head_delta *head_deltas;                /* (layers) */
-    bool failed;
     struct layer_tensor *tensors;
     size_t tensor_count;
     struct prune_parameter_signal *parameters;
@@ -57,9 +52,7 @@ static enum prune_code open_curvature(struct extra_signals *x, struct prune_stat
 {
     enum prune_code rc = curvature_check(x->net, st);
     if (!rc && x->o.probes < 1) rc = prune_fail(st, "%d probes of the curvature per image: at least 1 is needed", x->o.probes);
-    if (!rc) rc = room(&x->gate_probes, x->o.images, (size_t)x->o.probes, x->units, "probes of the curvature", st);
-    if (!rc) x->head_deltas = calloc((size_t)x->net->n, sizeof *x->head_deltas);
-    return rc || x->head_deltas ? rc : prune_fail_memory(st, (size_t)x->net->n * sizeof *x->head_deltas, "heads");
+    return rc ? rc : room(&x->gate_probes, x->o.images, (size_t)x->o.probes, x->units, "probes of the curvature", st);
 }
 
 /* Parts of recurrent layers have no number in a parameter signal: left out. */
@@ -117,8 +110,6 @@ enum prune_code extra_open(struct extra_signals **out, network *net, struct gate
 void extra_close(struct extra_signals *x)
 {
     if (!x) return;
-    for (int i = 0; x->head_deltas && i < x->net->n; i++) free(x->head_deltas[i].values);
-    free(x->head_deltas);
     free(x->chosen);
     free(x->margins);
     free(x->gate_margins);
@@ -130,8 +121,6 @@ void extra_close(struct extra_signals *x)
     free(x->maps);
     free(x);
 }
-
-bool extra_failed(const struct extra_signals *x) { return x->failed; }
 
 void extra_begin(struct extra_signals *x)
 {
@@ -161,24 +150,6 @@ static void pass_margins(struct extra_signals *x, size_t at)
     }
 }
 
-static bool keep_head_deltas(struct extra_signals *x)
-{
-    for (int i = 0; i < x->net->n; i++) {
-        const layer *l = &x->net->layers[i];
-        struct head_delta *h = &x->head_deltas[i];
-        size_t n = (size_t)l->batch * (size_t)l->outputs;
-        if (!curvature_of(l)) continue;
-        if (n > h->room) {
-            free(h->values);
-            h->values = malloc(n * sizeof *h->values);
-            h->room = h->values ? n : 0;
-        }
-        if (!h->values) return false;
-        memcpy(h->values, l->delta, n * sizeof *h->values);
-    }
-    return true;
-}
-
 static void pass_curvature(struct extra_signals *x, size_t at, uint64_t ordinal)
 {
     size_t probes = (size_t)x->o.probes;
@@ -186,9 +157,8 @@ static void pass_curvature(struct extra_signals *x, size_t at, uint64_t ordinal)
     for (d.probe = 0; d.probe < x->o.probes; d.probe++) {
         backward_clear(x->net);
         for (int i = 0; i < x->net->n; i++) {
-            d.delta = x->head_deltas[i].values;
-            if (!d.delta) continue;
-            curvature_of(&x->net->layers[i])(x->net, i, &d);
+            curvature_head *probe = curvature_of(&x->net->layers[i]);
+            if (probe) probe(x->net, i, &d);
         }
         collect(x, x->gate_probes + (at * probes + (size_t)d.probe) * x->units, probes * x->units);
     }
@@ -196,9 +166,8 @@ static void pass_curvature(struct extra_signals *x, size_t at, uint64_t ordinal)
 
 void extra_pass(struct extra_signals *x, size_t at, uint64_t ordinal)
 {
-    if (wanted(x, PRUNE_SIGNAL_CURVATURE) && !keep_head_deltas(x)) x->failed = true;
     if (wanted(x, PRUNE_SIGNAL_MARGINS)) pass_margins(x, at);
-    if (wanted(x, PRUNE_SIGNAL_CURVATURE) && !x->failed) pass_curvature(x, at, ordinal);
+    if (wanted(x, PRUNE_SIGNAL_CURVATURE)) pass_curvature(x, at, ordinal);
 }
 
 /* Darknet's updates grow by the negative gradient, summed over images. */

@@ -19,7 +19,6 @@ struct extra_signals;
 /* Refuses heads without margins or curvature, counts that do not fit, and layers whose further backward passes would add to updates that matter. */
 enum prune_code extra_open(struct extra_signals **out, network *net, struct gate_table *gates, const struct extra_options *o, struct prune_status *st);
 void extra_close(struct extra_signals *x);   /* accepts NULL */
-bool extra_failed(const struct extra_signals *x);   /* memory ran out inside a pass: its numbers are void */
 void extra_begin(struct extra_signals *x);   /* a minibatch begins */
 /* After forward and, if anything asked for it, backward of net->batch images, the first of them image `at` of the minibatch and of that ordinal. */
 void extra_pass(struct extra_signals *x, size_t at, uint64_t ordinal);

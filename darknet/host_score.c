@@ -9,6 +9,7 @@
 #include "../plugin/base/progress.h"
 #include "backward.h"
 #include "context.h"
+#include "heads.h"
 #include "network_parameters.h"
 
 static const unsigned GATE_SIGNALS = PRUNE_SIGNAL_GATE_BATCH | PRUNE_SIGNAL_GATE_IMAGE;
@@ -118,6 +119,7 @@ enum prune_code host_score(struct prune_host_net *n, const struct prune_image_se
     struct score_pass p = {.n = n, .hook = {.gates = gates, .signals = o->signals, .sink = sink, .user = user}, .first = set->first};
     if (!o->minibatch) return prune_fail(st, "a minibatch of 0 images cannot be scored");
     enum prune_code rc = host_signals_check(n, o->signals, st);
+    if (!rc && o->signals != PRUNE_SIGNAL_MAPS) rc = network_loss_check(n->open.net, st);
     if (!rc) rc = host_images_open(&p.stream.source, n, set, false, st);
     if (rc) return rc;
     p.stream.end = p.stream.source.count;

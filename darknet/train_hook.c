@@ -12,7 +12,7 @@ enum prune_code train_hook_after(void *hook, size_t images, double mean_loss, st
 {
     struct train_hook *h = hook;
     uint64_t ordinal = h->minibatch++;
-    if ((h->gates && gate_failed(h->gates)) || (h->extra && extra_failed(h->extra))) return prune_fail(st, "out of memory while the gates kept a layer's values; use a smaller batch");
+    if (h->gates && gate_failed(h->gates)) return prune_fail(st, "out of memory while the gates kept a layer's values; use a smaller batch");
     if (!h->sink) return PRUNE_OK;
     size_t units = h->gates ? gate_units(h->gates) : 0;
     struct prune_signals signals = {.minibatch = ordinal, .images = images, .units = units, .loss = mean_loss};

@@ -1,11 +1,18 @@
-/* Which heads have a loss that host_context()->image_loss gets: one whose gradient their deltas are. What measures a loss refuses the others by name. */
+/* The heads that can have a loss of their own, which host_context()->image_loss gets and whose gradient their deltas are; and the curvature of each. What
+ * measures a loss or its curvature refuses the others by name. */
+#include "curvature.h"
 #include "heads.h"
 
-struct head { LAYER_TYPE type; const char *name, *without; };
+struct head { LAYER_TYPE type; const char *name, *without; curvature_head *probe; };
 /* without: why a head of the type has no loss; NULL: it has. */
 static const struct head HEADS[] = {
-    {SOFTMAX, "softmax", NULL}, {LOGXENT, "logistic", NULL}, {COST, "cost", NULL}, {YOLO, "yolo", NULL}, {REGION, "region", NULL},
-    {DETECTION, "detection", "its deltas are the library's own"}, {ISEG, "iseg", "its deltas are the library's own"},
+    {SOFTMAX, "softmax", NULL, curvature_softmax},
+    {LOGXENT, "logistic", NULL, curvature_logistic},
+    {COST, "cost", NULL, curvature_cost},
+    {YOLO, "yolo", NULL, curvature_boxes},
+    {REGION, "region", NULL, curvature_boxes},
+    {DETECTION, "detection", "its deltas are the library's own", NULL},
+    {ISEG, "iseg", "its deltas are the library's own", NULL},
 };
 
 static const struct head *head_of(const layer *l)
@@ -40,4 +47,17 @@ enum prune_code network_loss_check(const network *net, struct prune_status *st)
             return prune_fail(st, "the [%s] head (layer %d) has no loss to measure: %s; use a criterion that needs the weights alone", h->name, i, without_loss(h, l));
     }
     return heads ? PRUNE_OK : prune_fail(st, "the network has no head with a loss (softmax, logistic, cost, yolo, region): there is nothing to measure");
+}
+
+curvature_head *curvature_of(const layer *l)
+{
+    return head_has_loss(l) ? head_of(l)->probe : NULL;
+}
+
+enum prune_code curvature_check(const network *net, struct prune_status *st)
+{
+    for (int i = 0; i + 1 < net->n; i++)
+        if (net->layers[i].type == SOFTMAX && head_has_loss(&net->layers[i]))
+            return prune_fail(st, "the curvature of a [softmax] that further layers read (layer %d) is not known; use a criterion of first derivatives", i);
+    return network_loss_check(net, st);
 }
