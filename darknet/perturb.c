@@ -8,6 +8,7 @@
 
 #include "../plugin/base/progress.h"
 #include "context.h"
+#include "heads.h"
 #include "detections.h"
 #include "host_net.h"
 #include "host_pjreddie.h"
@@ -332,16 +333,13 @@ static enum prune_code check(const struct perturb *p, struct prune_status *st)
 {
     const struct prune_candidates *c = p->candidates;
     size_t units = p->gates ? gate_units(p->gates) : 0;
-    const network *net = p->n->open.net;
     for (size_t k = 0; k < c->count; k++) {
         if (c->first[k] > c->first[k + 1] || (p->gradients && c->first[k] == c->first[k + 1])) return prune_fail(st, "candidate %zu has no unit", k);
         if (!isfinite(c->z[k])) return prune_fail(st, "gate value of candidate %zu is not a finite number", k);
         for (size_t i = c->first[k]; i < c->first[k + 1]; i++)
             if (c->units[i] < 0 || (size_t)c->units[i] >= units) return prune_fail(st, "candidate %zu: no unit %d, there are %zu", k, c->units[i], units);
     }
-    for (int i = 0; i < net->n; i++)
-        if (net->layers[i].type == DETECTION) return prune_fail(st, "the loss of the [detection] layer %d per image is not known", i);
-    return PRUNE_OK;
+    return network_loss_check(p->n->open.net, st);
 }
 
 static void release(struct perturb *p)

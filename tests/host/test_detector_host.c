@@ -49,6 +49,19 @@ static enum prune_code score(struct prune_host_net *net, const char *data, struc
     return host()->score(net, &set, &(struct prune_score_options){.minibatch = 5, .signals = PRUNE_SIGNAL_GATE_BATCH}, listen, h, st);
 }
 
+struct shut { double base, loss; };
+
+static enum prune_code add_base(void *user, const struct prune_perturbed *piece, struct prune_status *st)
+{
+    struct shut *s = user;
+    (void)st;
+    for (size_t b = 0; b < piece->images; b++) {
+        s->base += piece->base[b] / BOX_IMAGES;
+        s->loss += (double)piece->loss[b] / BOX_IMAGES;
+    }
+    return PRUNE_OK;
+}
+
 static double evaluated(struct prune_host_net *net, const char *data)
 {
     const struct prune_image_set set = {.data_path = data, .role = PRUNE_DATA_TRAIN};
@@ -58,6 +71,24 @@ static double evaluated(struct prune_host_net *net, const char *data)
     double loss = e.loss;
     prune_evaluation_release(&e);
     return loss;
+}
+
+/* The loss without a unit, by perturb and by evaluate with its gate shut. */
+static void perturbed_as_evaluated(struct prune_host_net *net, const char *data, size_t units, double base)
+{
+    const struct prune_image_set set = {.data_path = data, .role = PRUNE_DATA_TRAIN};
+    struct prune_status st = {0};
+    struct shut s = {0};
+    float z[MOST_UNITS];
+    int unit = (int)units / 2;
+    const struct prune_candidates one = {.units = &unit, .first = (size_t[]){0, 1}, .z = (float[]){0}, .count = 1};
+    ok(host()->perturb(net, &set, &one, false, add_base, &s, &st), &st);
+    for (size_t u = 0; u < units; u++) z[u] = (int)u != unit;
+    ok(host()->gates_set(net, z, units, &st), &st);
+    double shut = evaluated(net, data);
+    assert_true(fabs(s.base - base) <= 1e-5 * base);
+    assert_true(fabs(shut - base) > 1e-4 * base);
+    if (fabs(shut - s.loss) > 1e-5 * shut) fail_msg("perturb %.9g, evaluate with the gate shut %.9g", s.loss, shut);
 }
 
 static void score_and_evaluate_report_the_same_loss_of_a_detector(void **state)
@@ -72,13 +103,14 @@ static void score_and_evaluate_report_the_same_loss_of_a_detector(void **state)
         struct heard h;
         train_some(net, data, 10);
         host()->train_stop(net);
-        attach_all(net, cfgs[k]);
+        size_t units = attach_all(net, cfgs[k]);
         ok(score(net, data, &h, &st), &st);
         assert_int_equal(h.images, BOX_IMAGES);
         assert_true(h.top > 1e-3);
         double loss = h.loss / BOX_IMAGES;
         assert_true(loss > .1);
         if (fabs(evaluated(net, data) - loss) > 1e-5 * loss) fail_msg("%s: evaluate %.9g, score %.9g", cfgs[k], evaluated(net, data), loss);
+        perturbed_as_evaluated(net, data, units, loss);
         host()->close(net);
     }
 }
@@ -109,6 +141,11 @@ static void a_head_without_a_loss_is_refused_by_name(void **state)
         struct prune_host_net *net = open_net(cfgs[k], NULL, 0);
         attach_all(net, cfgs[k]);
         assert_int_equal(score(net, data, &h, &st), PRUNE_FAILED);
+        if (!strstr(st.message, wanted[k])) fail_msg("'%s' does not hold '%s'", st.message, wanted[k]);
+        int unit = 0;
+        const struct prune_candidates one = {.units = &unit, .first = (size_t[]){0, 1}, .z = (float[]){0}, .count = 1};
+        const struct prune_image_set set = {.data_path = data, .role = PRUNE_DATA_TRAIN};
+        assert_int_equal(host()->perturb(net, &set, &one, false, add_base, NULL, &st), PRUNE_FAILED);
         if (!strstr(st.message, wanted[k])) fail_msg("'%s' does not hold '%s'", st.message, wanted[k]);
         assert_true(isnan(evaluated(net, data)));
         host()->close(net);
