@@ -26,7 +26,7 @@ __attribute__((unused)) static struct prune_host_net *open_net(const char *cfg, 
     return net;
 }
 
-__attribute__((unused)) static size_t attach_all(struct prune_host_net *net, const char *cfg_path)
+__attribute__((unused)) static size_t attach_any(struct prune_host_net *net, const char *cfg_path)
 {
     struct prune_cfg cfg;
     struct prune_net shape;
@@ -36,10 +36,17 @@ __attribute__((unused)) static size_t attach_all(struct prune_host_net *net, con
     ok(prune_units_build(&units, &shape, &st), &st);
     ok(host()->gates_attach(net, units.sites, units.site_count, units.count, &st), &st);
     size_t count = units.count;
-    assert_in_range(count, 4, MOST_UNITS);
     prune_units_free(&units);
     prune_net_free(&shape);
     prune_cfg_free(&cfg);
+    return count;
+}
+
+/* The same for networks of few units, which arrays of MOST_UNITS hold. */
+__attribute__((unused)) static size_t attach_all(struct prune_host_net *net, const char *cfg_path)
+{
+    size_t count = attach_any(net, cfg_path);
+    assert_in_range(count, 4, MOST_UNITS);
     return count;
 }
 

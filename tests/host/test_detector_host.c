@@ -2,6 +2,8 @@
 #include "host_fixture.h"
 
 #include <math.h>
+#include <stdlib.h>
+#include <unistd.h>
 
 static const char BODY[] =
     "[net]\nbatch=4\nsubdivisions=1\nwidth=64\nheight=64\nchannels=3\nmomentum=0.9\ndecay=0.0005\nlearning_rate=.001\npolicy=constant\nmax_batches=1000\n\n"
@@ -152,6 +154,60 @@ static void a_head_without_a_loss_is_refused_by_name(void **state)
     }
 }
 
+enum { CHOSEN = 24, SIZES = 3 };
+struct slopes { double loss[CHOSEN * SIZES * 2], gradient[CHOSEN * SIZES * 2]; size_t count; };
+
+static enum prune_code add_slopes(void *user, const struct prune_perturbed *piece, struct prune_status *st)
+{
+    struct slopes *s = user;
+    (void)st;
+    for (size_t k = 0; k < s->count; k++) {
+        s->gradient[k] += piece->gradient[k];
+        for (size_t b = 0; b < piece->images; b++) s->loss[k] += (double)piece->loss[k * piece->images + b];
+    }
+    return PRUNE_OK;
+}
+
+/* A published detector on two photographs. Kinks of relu and jumps of the loss spoil single differences: one of three steps must agree with the mean of the
+ * gradients at its ends to 5%, for 20 of 24 units. */
+static void gradients_of_a_published_detector_equal_differences(void **state)
+{
+    (void)state;
+    static const float steps[SIZES] = {3e-2f, 1e-2f, 3e-3f};
+    const char *root = getenv("PRUNE_DATA");
+    if (!root) skip();
+    char cfg[512], weights[512], data[512];
+    snprintf(cfg, sizeof cfg, "%s/weights/yolo-fastest/yolo-fastest-1.1.cfg", root);
+    snprintf(weights, sizeof weights, "%s/weights/yolo-fastest/yolo-fastest-1.1.weights", root);
+    snprintf(data, sizeof data, "%s/coco416/coco416.data", root);
+    if (access(cfg, R_OK) || access(data, R_OK)) skip();
+    struct prune_status st = {0};
+    struct prune_host_net *net = open_net(cfg, weights, 2);
+    const int units = (int)attach_any(net, cfg);
+    int chosen[CHOSEN * SIZES * 2], agree = 0;
+    float z[CHOSEN * SIZES * 2];
+    size_t first[CHOSEN * SIZES * 2 + 1] = {0};
+    struct slopes s = {.count = CHOSEN * SIZES * 2};
+    for (size_t k = 0; k < s.count; k++) {
+        chosen[k] = (int)(k / (SIZES * 2)) * units / CHOSEN;
+        z[k] = 1 + (k % 2 ? -1 : 1) * steps[k / 2 % SIZES];
+        first[k + 1] = k + 1;
+    }
+    const struct prune_candidates all = {.units = chosen, .first = first, .z = z, .count = s.count};
+    const struct prune_image_set set = {.data_path = data, .role = PRUNE_DATA_VALID, .limit = 2};
+    ok(host()->perturb(net, &set, &all, true, add_slopes, &s, &st), &st);
+    for (int i = 0; i < CHOSEN; i++) {
+        bool close = false;
+        for (size_t k = (size_t)i * SIZES * 2; k < (size_t)(i + 1) * SIZES * 2; k += 2) {
+            double slope = (s.loss[k] - s.loss[k + 1]) / ((double)z[k] - (double)z[k + 1]), mean = .5 * (s.gradient[k] + s.gradient[k + 1]);
+            close = close || fabs(slope - mean) <= fmax(.05 * fabs(mean), .02);
+        }
+        agree += close;
+    }
+    host()->close(net);
+    if (agree < 20) fail_msg("%d of %d units agree with differences of the loss", agree, CHOSEN);
+}
+
 static int setup(void **state) { (void)state; fixture_open(); return 0; }
 static int teardown(void **state) { (void)state; fixture_close(); return 0; }
 
@@ -160,6 +216,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(score_and_evaluate_report_the_same_loss_of_a_detector, setup, teardown),
         cmocka_unit_test_setup_teardown(a_region_network_learns, setup, teardown),
+        cmocka_unit_test_setup_teardown(gradients_of_a_published_detector_equal_differences, setup, teardown),
         cmocka_unit_test_setup_teardown(a_head_without_a_loss_is_refused_by_name, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
