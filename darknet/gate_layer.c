@@ -238,7 +238,8 @@ static void add_direct(struct gate_slot *s, const struct gate_side *side, const 
                 add_gradient(s->table, side->unit[c], b, d.out[(size_t)b * channels + c] / (multiplied ? (double)gate_of(s, side, (int)c) : 1));
 }
 
-/* dE/dz = -sum(delta y) with y = a (x - mean) + bias (or, in front of batch-norm, what z does to y), from sums that the backward pass has taken over `rows` images, or over all (1). */
+/* dE/dz = -sum(delta y) with y = a (x - mean) + bias (or, in front of batch-norm, what z does to y), from sums that the backward pass has taken of `rows`
+ * images, or of all (1). */
 static void add_normalised(struct gate_slot *s, const layer *l, bool frozen, const struct plane_sums *sums, int rows)
 {
     for (int c = 0; c < s->channels; c++) {
