@@ -138,7 +138,8 @@ static enum prune_code read_criteria(struct job *j, const char *names, struct pr
         if (g && !j->groups[g].names[0]) continue;
         if (!g && !j->groups[g].names[0] && *names) continue;
         rc = prune_criteria_read(l, "criteria", j->groups[g].names, st);
-        for (size_t i = 0; !rc && g && !l->all && i < l->count; i++)
+        if (!rc && g && l->all) rc = prune_fail_usage(st, "flag '-criteria': 'all@%s': name the criteria whose gates are to sit elsewhere", PLACES[g]);
+        for (size_t i = 0; !rc && g && i < l->count; i++)
             if (!l->items[i].criterion->signals || l->items[i].criterion->gate != PRUNE_GATE_ANY)
                 rc = prune_fail_usage(st, "criterion '%s' has no choice of gates; name it without '@%s'", l->items[i].criterion->name, PLACES[g]);
         if (!rc && !l->all) rc = prune_criteria_allowed(l, j->scoring.host, true, true, PRUNE_TASK_OTHER, st);

@@ -211,6 +211,7 @@ def mistakes(work, files):
         "3 needed: <data> <cfg> <weights>": [files[1], "-out", work / "x"],
         "a place is one of after-bn": [*files, "-out", work / "x", "-criteria", "taylor-fo@behind"],
         "'magnitude' has no choice of gates": [*files, "-out", work / "x", "-criteria", "magnitude@before-bn"],
+        "'all@before-bn': name the criteria": [*files, "-out", work / "x", "-criteria", "all@before-bn"],
         "unknown criterion 'tailor-fo' (did you mean 'taylor-fo'?)": [*files, "-out", work / "x", "-criteria", "tailor-fo"],
         "'sideways' is not one of train, valid": [*files, "-out", work / "x", "-role", "sideways"],
         "names a file that is done": [*files, "-out", work / "x", "-oracle", work / "a.csv", "-oracle-role", "train"],
