@@ -26,11 +26,13 @@ Definitions (METHODS.md and docs/criteria.md; B images, E_b the loss of image b,
   magnitude          root of the sum of squares (l1: sum) of all producers' weights      bn-scale  root of the sum of gamma^2, gamma = 1 without batch-norm
   fpgm               root of the sum of squares over producers of: sum of L2 distances to all filters of the layer
   hrank              mean over images and producers of the rank of the producer's output: singular values above max(h, w) 2^-23 of the largest
-  oracle             (E without u - E)^2, by a forward pass with z_u = 0
+  oracle             (E without u - E)^2, by a forward pass with z_u = 0; greedy-step, -loss: the first units that the greedy oracle removes, and the loss then;
+                     plain-subsets.csv: every subset of the units of layer 0
 Columns for tests of random estimators: hessian-others, the sum of H_uv^2 over v != u, is the variance of one Hutchinson estimate (random signs) of H_uu;
 gauss-newton-spread, the standard deviation of one probe's estimate if probes are Gaussian, root of the sum over images of 2 (G_b)_uu^2 / B^2.
 """
 import csv
+import itertools
 import os
 import sys
 
@@ -46,7 +48,7 @@ NETWORKS = ["plain", "residual", "grouped", "kinked", "detector"]
 SMOOTH = {"plain", "residual", "grouped", "detector"}
 COUNT, COLUMNS, CLASSES = 30, 6, 4           # images, tiles in a row of the sheet
 MINIBATCHES = {"1": 1, "4": 4, "all": COUNT}
-RIVALS = 2
+RIVALS, GREEDY = 2, 6
 
 
 # ---- images: one PNG of tiles, truths beside it --------------------------------------------------------------------
@@ -148,7 +150,7 @@ class Facts:
         self.gates = {place: self.image_gradients(sites) for place, sites in (("", units.sites), ("before-bn", units.placed("before-bn")),
                                                                               ("after-activation", units.placed("after-activation")))}
         self.parameters = self.parameter_gradients()
-        self.removed = np.array([self.removed_loss(u) for u in range(self.count)])
+        self.removed = np.array([self.removed_loss([u]) for u in range(self.count)])
         self.head_derivatives()
         if name in SMOOTH:
             self.hessians = {place: self.second_derivatives(sites) for place, sites in (("", units.sites), ("before-bn", units.placed("before-bn")))}
@@ -161,9 +163,9 @@ class Facts:
         z = torch.ones(len(self.x), self.count, requires_grad=True)
         return torch.autograd.grad(self.losses(z, sites).sum(), z)[0].numpy()
 
-    def removed_loss(self, unit):
+    def removed_loss(self, units):
         z = torch.ones(self.count)
-        z[unit] = 0
+        z[list(units)] = 0
         return float(self.losses(z).mean())
 
     def parameter_gradients(self):
@@ -228,6 +230,26 @@ def second_order(f):
     columns = {"hessian": own, "hessian-others": (h ** 2).sum(1) - own ** 2, "taylor-so": (g - own / 2) ** 2, "taylor-so-row": (g - row / 2) ** 2, "obd": own / 2}
     own = np.diag(f.hessians["before-bn"])
     return {**columns, "taylor-so:before-bn": (f.gates["before-bn"].mean(0) - own / 2) ** 2, "obd:before-bn": own / 2}
+
+
+def greedy_oracle(f):
+    """(step, loss) per unit: removed one after another, each time the one without which the loss is least; 0: not among the first GREEDY."""
+    step, loss, gone = np.zeros(f.count), np.zeros(f.count), []
+    left = [u for u in range(f.count) if not f.units.protected[u]]
+    for i in range(GREEDY):
+        least, u = min((f.removed_loss(gone + [u]), u) for u in left)
+        step[u], loss[u] = i + 1, least
+        gone.append(u)
+        left.remove(u)
+    return {"greedy-step": step, "greedy-loss": loss}
+
+
+def subsets(f, layer):
+    """Rows of (removed, subsets, least, mean, most) over all subsets of the units whose first producer is in a layer."""
+    units = [u for u, m in enumerate(f.units.members) if m[0][0] == layer]
+    for size in range(len(units) + 1):
+        losses = [f.removed_loss(s) for s in itertools.combinations(units, size)]
+        yield size, len(losses), min(losses), np.mean(losses), max(losses)
 
 
 def margins(f, rivals):
@@ -332,12 +354,16 @@ def main(arguments):
         net.read(os.path.join(FOLDER, name + ".weights"))
         units = Units(net)
         facts = Facts(name, net, units, x, truths)
-        columns = {**gate_criteria(facts), **weight_criteria(facts)}
+        columns = {**gate_criteria(facts), **weight_criteria(facts), **greedy_oracle(facts)}
         with open(os.path.join(FOLDER, name + ".csv"), "w", newline="") as out:
             w = csv.writer(out, lineterminator="\n")
             w.writerow(["layer", "channel", "unit", "protected", "loss", *columns])
             for u, members in enumerate(units.members):
                 w.writerow([*members[0], u, int(units.protected[u]), f"{facts.loss.mean():.9g}", *(f"{c[u]:.8g}" for c in columns.values())])
+        if name == "plain":
+            with open(os.path.join(FOLDER, "plain-subsets.csv"), "w") as out:
+                out.write("removed,subsets,least,mean,most\n")
+                out.writelines(f"{a},{b},{c:.9g},{d:.9g},{e:.9g}\n" for a, b, c, d, e in subsets(facts, 0))
         print(f"{name}: {len(units.members)} units, loss {facts.loss.mean():.6g}")
 
 

@@ -20,7 +20,7 @@ LABELS = ["kind_a", "kind_b", "kind_c", "kind_d"]
 
 # A value may differ from its reference by so much of itself, plus so much of the largest value of its column. Sums of float32 passes over 30 images:
 # 1e-6 of the column; weights alone in double: what nine digits of a CSV leave; differences of gradients with a step of 1e-2: the step's square.
-FLOAT, DOUBLE, STEP = (1e-4, 1e-6), (1e-6, 1e-8), (2e-3, 1e-3)
+FLOAT, DOUBLE, STEP, ORACLE = (1e-4, 1e-6), (1e-6, 1e-8), (1e-3, 1e-3), (1e-5, 1e-6)
 TOLERANCE = {
     "taylor-fo": FLOAT, "taylor-fg": FLOAT, "taylor-weight": FLOAT, "taylor-weight-group": FLOAT, "bn-taylor": FLOAT, "taylor-output": FLOAT,
     "grad-magnitude": FLOAT, "grad-magnitude-layer": FLOAT, "taylor-logits": FLOAT, "taylor-logits-greedy": FLOAT, "hrank": (1e-7, 0),
@@ -158,7 +158,7 @@ def other_gates(net):
             for c in ours or ():
                 compare(net, c, ours[c], column_of(net, f"{c}:{place}", label), f"{place} in minibatches of {label}")
     if net.name not in NOT_HERE or "taylor-so" not in NOT_HERE[net.name]:
-        ours, _ = net.scores(["taylor-so", "obd"], "-gate", "before-bn")
+        ours, _ = net.scores(["taylor-so", "obd"], "-gate", "before-bn", "-step", ".0025")     # curvature varies faster in front of a batch-norm
         for c in ours or ():
             compare(net, c, ours[c], c + ":before-bn", "before-bn")
 
@@ -183,19 +183,60 @@ def estimators(net, have):
 
 
 def per_image(net, have):
-    """Batch, subdivisions, threads and order of the images: none of them matters."""
+    """Batch, subdivisions, threads and order of the images: none of them matters to criteria of single images; of taylor-fo they are the definition."""
     criteria = known(net, [c for c in PER_IMAGE if c in have])
-    base, _ = net.scores(criteria)
+    base, _ = net.scores(criteria, "-threads", "2")
     text = open(net.cfg).read()
     backwards = net.write("backwards", "\n".join(reversed(net.paths)) + "\n")
     small = net.write(net.name + ".cfg", text.replace("batch=30\nsubdivisions=1", "batch=12\nsubdivisions=3"))
-    for what, flags, cfg in (("minibatch 1", ["-minibatch", "1"], None), ("minibatch 7", ["-minibatch", "7"], None), ("batch 12, subdivisions 3", [], small),
-                             ("1 thread", ["-threads", "1"], None), ("2 threads", ["-threads", "2"], None), ("images backwards", ["-list", backwards], None)):
+    for what, flags, cfg in (("minibatch 1, 1 thread", ["-minibatch", "1", "-threads", "1"], None), ("batch 12, subdivisions 3, 3 threads", ["-threads", "3"], small),
+                             ("minibatch 7, images backwards", ["-minibatch", "7", "-list", backwards], None)):
         ours, _ = net.scores(criteria, *flags, cfg=cfg)
         for c in criteria if base and ours else ():
             top = abs(base[c][net.free]).max()
-            check(f"{net.name}: {c} with {what} is the same", abs(ours[c] - base[c])[net.free].max() <= (1e-5 if c not in SECOND else 1e-4) * top,
+            check(f"{net.name}: {c} with {what} is the same", abs(ours[c] - base[c])[net.free].max() <= (1e-4 if c in SECOND else 1e-5) * top,
                   f"{abs(ours[c] - base[c])[net.free].max() / top:.3g} of the largest")
+    ours, _ = net.scores(["taylor-fo", "taylor-fg"], "-minibatch", "1")
+    check(f"{net.name}: taylor-fo in minibatches of 1 is taylor-fg", (abs(ours["taylor-fo"] - ours["taylor-fg"]) <= 1e-6 * ours["taylor-fg"].max()).all())
+
+
+def table(net, verb_flags):
+    """Rows of what `oracle` writes."""
+    path = os.path.join(net.folder, "oracle.csv")
+    p = prune("oracle", net.data, net.cfg, net.weights, "-csv", path, *verb_flags)
+    check(f"{net.name}: oracle {' '.join(verb_flags)} runs", p.returncode == 0, p.stderr)
+    return list(csv.DictReader(open(path))) if p.returncode == 0 else []
+
+
+def oracles(net):
+    """Losses without each unit; the greedy oracle's order; all subsets of a layer."""
+    rows, r = table(net, []), net.recorded
+    if not rows:
+        return
+    check(f"{net.name}: the oracle has every unit that may go", [int(x["unit"]) for x in rows] == list(np.flatnonzero(net.free)), len(rows))
+    for column, reference, what in (("loss_without", "without", "loss"), ("oracle", "oracle", "oracle")):
+        ours = np.zeros(len(net.free))
+        ours[net.free] = [float(x[column]) for x in rows]
+        compare(net, what, ours, reference, "without each unit", ORACLE)
+    steps = int(r["greedy-step"].max())
+    order = [int(np.flatnonzero(r["greedy-step"] == i + 1)[0]) for i in range(steps)]
+    rows = table(net, ["-greedy", str(steps)])[1:]
+    check(f"{net.name}: the greedy oracle removes the recorded units", [int(x["unit"]) for x in rows] == order, [x["unit"] for x in rows])
+    for x in rows:
+        check(f"{net.name}: the loss at step {x['step']}", abs(float(x["loss"]) / r["greedy-loss"][int(x["unit"])] - 1) < 1e-5, x["loss"])
+    if net.name == "plain":
+        recorded = list(csv.DictReader(open(os.path.join(GOLDEN, "plain-subsets.csv"))))
+        for ours, theirs in zip(table(net, ["-subsets", "0"]), recorded):
+            check(f"subsets of {theirs['removed']} units", all(abs(float(ours[k]) / float(theirs[k]) - 1) < 1e-5 for k in ("subsets", "least", "mean", "most")), ours)
+
+
+def steps(net):
+    """The error of differences falls with the square of the step: what is left is not a mistake."""
+    off = []
+    for step in ".02", ".01":
+        ours, _ = net.scores(["obd"], "-gate", "before-bn", "-step", step)
+        off.append(abs(ours["obd"] - net.recorded["obd:before-bn"])[net.free].max())
+    check(f"{net.name}: half the step, a quarter of the error", 3.5 < off[0] / off[1] < 4.5, off)
 
 
 def draws(net):
@@ -216,6 +257,9 @@ def main():
         gates = "-gate" in prune("score", "-help").stdout and "taylor-weight" in have and "taylor-so" in have
         if not gates:
             skipped.add("-gate")
+        oracle = prune("oracle", "-help").returncode == 0
+        if not oracle:
+            skipped.add("oracle")
         for name in NETWORKS:
             net = Network(name, folder)
             against_references(net, have)
@@ -224,6 +268,10 @@ def main():
             options(net, have)
             if gates:
                 other_gates(net)
+            if oracle:
+                oracles(net)
+            if name == "plain" and gates:
+                steps(net)
         draws(net)
     for c in sorted(skipped):
         print(f"skip: {c}: not in this build")
