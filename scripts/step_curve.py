@@ -1,12 +1,12 @@
 #!/usr/bin/python3
 """How far should a gate move? The error of differences of gate gradients against their step (docs/criteria.md, "Steps").
 
-usage: step_curve.py BIN/darknet residual                          the smooth network of tests/golden/criteria, its 30 images
-       step_curve.py BIN/darknet DATA.data NET.cfg NET.weights N   the first N training images of a classifier
+usage: step_curve.py BIN/darknet NAME                                      a network of tests/golden/criteria, its 30 images
+       step_curve.py BIN/darknet DATA.data NET.cfg NET.weights N A,B,...   the first N training images of a classifier; gates on layers A, B, ... alone
 
 For steps of 1e-4 to 3e-1, one gate at a time (obd) and all gates at once along random signs (obd-hutchinson, one probe): relative differences, as vectors,
 between curvatures by `darknet prune score` (float32 passes), by the same differences in float64, and by autograd in float64 (no step; where activations
-have kinks it does not see them). Large networks: one gate at a time on every 16th unit. Needs python3-torch.
+have kinks it does not see them). More than 40 gates: one gate at a time on every 6th. Needs python3-torch.
 """
 import csv
 import os
@@ -52,7 +52,7 @@ class Problem:
             x, self.truths = read_images(arguments[0])
             self.data = self.write_images(x, work)
         else:
-            self.data, self.cfg, self.weights, count = arguments
+            self.data, self.cfg, self.weights, count, layers = arguments
             keys = dict(line.split("=", 1) for line in open(self.data).read().replace(" ", "").split() if "=" in line)
             labels = open(keys["labels"]).read().split()
             paths = open(keys["train"]).read().split()[:int(count)]
@@ -60,9 +60,14 @@ class Problem:
             self.truths = [class_of(p.rsplit("/", 1)[-1], labels) for p in paths]
         self.net, self.x = Net(self.cfg), x
         self.net.read(self.weights)
-        self.units = Units(self.net)
+        self.units, self.flags = Units(self.net), []
+        if len(arguments) > 1:
+            keep = {int(l) for l in layers.split(",")}
+            self.units.sites = [s for s in self.units.sites if s[0] in keep]
+            protect = {m[0] for u, members in enumerate(self.units.members) if all(s[2] != u for s in self.units.sites) for m in members}
+            self.flags = ["-protect", ",".join(map(str, sorted(protect)))]
         self.gated = sorted({s[2] for s in self.units.sites})
-        self.sample = self.gated[::16] if len(self.gated) > 100 else self.gated
+        self.sample = self.gated[::6] if len(self.gated) > 40 else self.gated
 
     def write_images(self, x, work):
         paths = []
@@ -93,7 +98,7 @@ class Problem:
     def float32(self, program, work, step):
         table = os.path.join(work, "scores.csv")
         subprocess.run([program, "prune", "score", self.data, self.cfg, self.weights, "-criterion", "obd,obd-hutchinson", "-probes", "1", "-seed", "1", "-images", str(len(self.x)),
-                        "-step", str(step), "-csv", table], check=True, capture_output=True)
+                        "-step", str(step), "-csv", table, *self.flags], check=True, capture_output=True)
         rows = {int(r["unit"]): r for r in csv.DictReader(open(table))}
         column = lambda name, units: np.array([2 * float(rows[u][name]) for u in units])
         return column("obd", self.sample), column("obd-hutchinson", self.gated)
@@ -122,6 +127,6 @@ def main(program, *arguments):
 
 
 if __name__ == "__main__":
-    if len(sys.argv) not in (3, 6):
+    if len(sys.argv) not in (3, 7):
         sys.exit(__doc__)
     main(*sys.argv[1:])
