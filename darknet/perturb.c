@@ -33,6 +33,7 @@ struct perturb {
     size_t done;                       /* images times candidates */
     size_t *order;                     /* (K) by falling first layer */
     int *first;                        /* (K) first layer with a gate of the candidate's; -1: none */
+    bool *alone;                       /* (K) its gates are in that layer only */
     float *z;                          /* (units) gates in force */
     double *before;                    /* (L + 1, B) loss of the layers in front, with the gates in force */
     double *image_loss;                /* (B) of the pass at hand */
@@ -155,6 +156,30 @@ static void scale_changed(const struct perturb *p, const float *z, bool back)
     }
 }
 
+/* What a candidate scales is zero already (dead channels): nothing behind its gates changes. */
+static bool scales_zeros(const struct perturb *p, const float *z)
+{
+    const layer *l = &p->n->open.net->layers[p->layer];
+    int channels;
+    for (int place = 0; place < PLACE_COUNT; place++) {
+        const int *unit = gate_channels(p->gates, p->layer, PLACES[place], &channels);
+        if (!unit) continue;
+        size_t area = (size_t)(l->outputs / channels);
+        for (size_t row = 0; row < (size_t)l->batch * (size_t)channels; row++) {
+            int u = unit[row % (size_t)channels];
+            if (u < 0 || z[u] == p->z[u]) continue;
+            for (size_t i = 0; i < area; i++)
+                if (p->kept[row * area + i] != 0) return false;
+        }
+    }
+    return true;
+}
+
+static void take_base(const struct perturb *p, size_t k, size_t B)
+{
+    for (size_t b = 0; b < B; b++) p->loss[k * B + b] = (float)p->before[(size_t)p->n->open.net->n * B + b];
+}
+
 static enum prune_code enter_layer(struct perturb *p, int index, struct prune_status *st)
 {
     const layer *l = &p->n->open.net->layers[index];
@@ -178,6 +203,10 @@ static void run_candidate(const struct perturb *p, size_t k, size_t B)
     const layer *l = &p->n->open.net->layers[p->layer];
     const float *z = gate_values(p->gates);
     bool told = told_by_output(p, l, z);
+    if (told && !p->gradients && p->alone[k] && scales_zeros(p, z)) {
+        take_base(p, k, B);
+        return;
+    }
     memcpy(p->image_loss, p->before + (size_t)p->layer * B, B * sizeof *p->image_loss);
     clear_delta(p, l);
     if (told) scale_changed(p, z, false);
@@ -198,7 +227,7 @@ static enum prune_code candidate(struct perturb *p, size_t k, size_t B, struct p
     bool changes = p->gradients;
     for (size_t i = c->first[k]; i < c->first[k + 1]; i++) changes |= c->z[k] != p->z[c->units[i]];
     if (p->first[k] < 0 || !changes) {
-        for (size_t b = 0; b < B; b++) p->loss[k * B + b] = (float)p->before[(size_t)p->n->open.net->n * B + b];
+        take_base(p, k, B);
         if (p->gradient) p->gradient[k] = 0;
         return PRUNE_OK;
     }
@@ -277,37 +306,42 @@ static enum prune_code prepared(struct perturb *p, struct prune_status *st)
     return rc;
 }
 
-/* (units) first layer with a gate of the unit's, -1 where it has none */
-static void first_of_units(const struct perturb *p, int *first, size_t units)
+/* (units) first and last layer with a gate of the unit's, -1 where it has none */
+static void layers_of_units(const struct perturb *p, int *first, int *last, size_t units)
 {
     int channels;
-    for (size_t u = 0; u < units; u++) first[u] = -1;
+    for (size_t u = 0; u < units; u++) first[u] = last[u] = -1;
     for (int layer = p->n->open.net->n - 1; layer >= 0; layer--)
         for (int place = 0; place < PLACE_COUNT; place++) {
             const int *unit = gate_channels(p->gates, layer, PLACES[place], &channels);
             for (int i = 0; unit && i < channels; i++)
-                if (unit[i] >= 0) first[unit[i]] = layer;
+                if (unit[i] >= 0) {
+                    first[unit[i]] = layer;
+                    if (last[unit[i]] < 0) last[unit[i]] = layer;
+                }
         }
 }
 
 static enum prune_code plan_order(struct perturb *p, size_t units, struct prune_status *st)
 {
     const struct prune_candidates *c = p->candidates;
-    int *of_unit = malloc((units + 1) * sizeof *of_unit);
+    int *first = malloc((2 * units + 1) * sizeof *first), *last = first + units;
     size_t at = 0;
-    if (!of_unit) return prune_fail_memory(st, units * sizeof *of_unit, "candidates");
-    if (units) first_of_units(p, of_unit, units);
+    if (!first) return prune_fail_memory(st, 2 * units * sizeof *first, "candidates");
+    if (units) layers_of_units(p, first, last, units);
     for (size_t k = 0; k < c->count; k++) {
-        p->first[k] = -1;
+        int end = p->first[k] = -1;
         for (size_t i = c->first[k]; i < c->first[k + 1]; i++) {
-            int layer = of_unit[c->units[i]];
+            int layer = first[c->units[i]];
             if (layer >= 0 && (p->first[k] < 0 || layer < p->first[k])) p->first[k] = layer;
+            if (last[c->units[i]] > end) end = last[c->units[i]];
         }
+        p->alone[k] = end == p->first[k];
     }
     for (int layer = p->n->open.net->n - 1; layer >= -1; layer--)
         for (size_t k = 0; k < c->count; k++)
             if (p->first[k] == layer) p->order[at++] = k;
-    free(of_unit);
+    free(first);
     return PRUNE_OK;
 }
 
@@ -318,12 +352,13 @@ static enum prune_code plan(struct perturb *p, struct prune_status *st)
     if (K > SIZE_MAX / sizeof(double) / B) return prune_fail(st, "losses of %zu candidates do not fit into memory", c->count);
     p->order = malloc(K * sizeof *p->order);
     p->first = malloc(K * sizeof *p->first);
+    p->alone = malloc(K * sizeof *p->alone);
     p->z = malloc((units + 1) * sizeof *p->z);
     p->before = calloc((L + 1) * B, sizeof *p->before);
     p->image_loss = calloc(B, sizeof *p->image_loss);
     p->loss = calloc(K * B, sizeof *p->loss);
     p->gradient = p->gradients ? calloc(K, sizeof *p->gradient) : NULL;
-    if (!p->order || !p->first || !p->z || !p->before || !p->image_loss || !p->loss || (p->gradients && !p->gradient))
+    if (!p->order || !p->first || !p->alone || !p->z || !p->before || !p->image_loss || !p->loss || (p->gradients && !p->gradient))
         return prune_fail_memory(st, K * B * sizeof *p->loss, "losses of candidates");
     if (units) memcpy(p->z, gate_values(p->gates), units * sizeof *p->z);
     return plan_order(p, units, st);
@@ -347,6 +382,7 @@ static void release(struct perturb *p)
     host_images_close(&p->stream.source);
     free(p->order);
     free(p->first);
+    free(p->alone);
     free(p->z);
     free(p->before);
     free(p->image_loss);

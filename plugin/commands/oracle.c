@@ -20,11 +20,11 @@ static const char USAGE[] =
     "\n"
     "Measures the loss of a set of images without each unit: the oracle that criteria are judged by,\n"
     "(E(W) - E(W | unit removed))^2. Batch-norm uses its rolling statistics, nothing is trained. A run\n"
-    "that is stopped (Ctrl-C, or a state file at most 20 s old otherwise) goes on when the same command\n"
-    "is given.\n"
+    "that is stopped goes on when the same command is given (its state file is at most 20 s old).\n"
     "\n"
     PRUNE_IMAGE_HELP("training")
-    "  -role R           train or valid: the images' list in the data file (default: train)\n"
+    "  -role R           train or valid: the list of the data file that the images are of\n"
+    "                    (default: train)\n"
     "  -first N          skip N images of the list (default: 0)\n"
     "  -drawn 0|1        1: images permuted and augmented as in training (default: 0)\n"
     "  -sample N         N units only, drawn from each layer in proportion to its size; -csv alone\n"
@@ -41,7 +41,7 @@ static const char USAGE[] =
     "\n"
     "examples:\n"
     "  darknet prune oracle cifar.data resnet20.cfg resnet20.weights -images 1000 -out oracle.json\n"
-    "  darknet prune oracle cifar.data vgg16.cfg vgg16.weights -images 200 -sample 300 -csv oracle.csv\n"
+    "  darknet prune oracle cifar.data vgg.cfg vgg.weights -images 200 -sample 300 -csv oracle.csv\n"
     "  darknet prune oracle cifar.data lenet3.cfg lenet3.weights -images 200 -subsets 0 -csv subsets.csv\n"
     "\n"
     "exit codes: 0 done, 1 failed or interrupted, 2 wrong usage\n";
