@@ -115,14 +115,27 @@ enum prune_code prune_args_switch(const struct prune_args *a, const char *flag, 
     return rc;
 }
 
+enum prune_code prune_args_role(const struct prune_args *a, const char *flag, enum prune_data_role fallback, enum prune_data_role *out, struct prune_status *st)
+{
+    const char *role = prune_args_string(a, flag, fallback == PRUNE_DATA_TRAIN ? "train" : "valid");
+    bool train = strcmp(role, "train") == 0;
+    if (!train && strcmp(role, "valid") != 0) return prune_fail_usage(st, "flag '-%s': '%s' is not one of train, valid", flag, role);
+    *out = train ? PRUNE_DATA_TRAIN : PRUNE_DATA_VALID;
+    return PRUNE_OK;
+}
+
 enum prune_code prune_args_images(const struct prune_args *a, const char *data, enum prune_data_role role, struct prune_image_set *out, struct prune_status *st)
 {
-    long images = 0;
-    bool letterbox = true;
+    long images = 0, first = 0;
+    bool letterbox = true, drawn = false;
     enum prune_code rc = prune_args_int(a, "images", 1, LONG_MAX, 0, &images, st);
     if (!rc) rc = prune_args_switch(a, "letterbox", true, &letterbox, st);
+    if (!rc) rc = prune_args_role(a, "role", role, &role, st);
+    if (!rc) rc = prune_args_int(a, "first", 0, LONG_MAX, 0, &first, st);
+    if (!rc) rc = prune_args_switch(a, "drawn", false, &drawn, st);
     if (rc) return rc;
-    *out = (struct prune_image_set){.data_path = data, .role = role, .list = prune_args_string(a, "list", NULL), .limit = (size_t)images, .letterbox = letterbox};
+    *out = (struct prune_image_set){.data_path = data, .role = role, .list = prune_args_string(a, "list", NULL), .first = (size_t)first, .limit = (size_t)images,
+                                    .drawn = drawn, .letterbox = letterbox};
     return PRUNE_OK;
 }
 

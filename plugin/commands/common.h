@@ -38,6 +38,8 @@ void prune_project_close(struct prune_project *p);   /* accepts a zeroed or clos
     "  -multiple N       kept counts are rounded up to a multiple of N, for example 8 (default: 1)\n" \
     "  -cost C           rank by score / cost: none, macs or params that go with the unit (default: none)\n" \
     "  -cost-power P     rank by score / cost^P, with -cost (default: 1)\n"
+#define PRUNE_SPANNING_HELP \
+    "  -no-spanning 0|1  1: units with channels in several layers stay, too (default: 0)\n"
 /* A target must be given unless target_optional; without one out->remain is 1 (nothing to remove). */
 enum prune_code prune_args_select(const struct prune_args *a, bool target_optional, struct prune_select_options *out, struct prune_status *st);
 bool prune_args_has_target(const struct prune_args *a);
@@ -48,6 +50,13 @@ bool prune_args_has_target(const struct prune_args *a);
     "  -list FILE        image paths, one per line (default: the " role " list of the data file)\n" \
     "  -images N         the first N images only (default: all)\n" \
     "  -letterbox 0|1    detectors: 1 keeps the aspect ratio (gray borders), 0 stretches (default: 1)\n"
+/* For the verbs that declare them, which of the list: -role -first -drawn. */
+#define PRUNE_SET_FLAGS {"role", true}, {"first", true}, {"drawn", true}
+#define PRUNE_SET_HELP \
+    "  -role R           train or valid: the list of the data file that the images are of\n" \
+    "  -first N          images of the list to skip (default: 0)\n" \
+    "  -drawn 0|1        1: permuted and augmented as in training, from the seed (default: 0)\n"
+enum prune_code prune_args_role(const struct prune_args *a, const char *flag, enum prune_data_role fallback, enum prune_data_role *out, struct prune_status *st);
 enum prune_code prune_args_images(const struct prune_args *a, const char *data, enum prune_data_role role, struct prune_image_set *out, struct prune_status *st);
 
 /* The host: -threads -seed. */

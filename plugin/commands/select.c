@@ -20,6 +20,7 @@ static const char USAGE[] =
     "  -out MASK         mask file to write\n"
     PRUNE_DROP_HELP
     PRUNE_SELECT_HELP
+    PRUNE_SPANNING_HELP
     "\n"
     "example:\n"
     "  darknet prune select net.cfg net.weights -scores scores.json -macs 0.5 -protect 0 -out mask.json\n"
@@ -68,7 +69,7 @@ static enum prune_code check_paths(const struct prune_args *a, const char *score
 
 static enum prune_code run(int argc, char **argv, const struct prune_host *host, struct prune_status *st)
 {
-    static const struct prune_flag flags[] = { { "scores", true }, { "out", true }, PRUNE_DROP_FLAGS, PRUNE_SELECT_FLAGS, { 0 } };
+    static const struct prune_flag flags[] = { { "scores", true }, { "out", true }, { "no-spanning", true }, PRUNE_DROP_FLAGS, PRUNE_SELECT_FLAGS, { 0 } };
     struct prune_args a;
     struct prune_project p = { 0 };
     struct prune_select_options o;
@@ -76,11 +77,15 @@ static enum prune_code run(int argc, char **argv, const struct prune_host *host,
     (void)host;
     enum prune_code rc = prune_args_parse(&a, argc, argv, flags, 2, 2, st);
     if (rc) return rc;
+    bool alone = false;
     const char *scores = prune_args_string(&a, "scores", NULL), *out = prune_args_string(&a, "out", NULL), *protect = prune_args_string(&a, "protect", NULL);
     rc = prune_args_drop(&a, &blocks, st);
     if (!rc) rc = prune_args_select(&a, prune_cut_asked(&blocks), &o, st);
+    if (!rc) rc = prune_args_switch(&a, "no-spanning", false, &alone, st);
+    if (!rc && alone && prune_cut_asked(&blocks)) rc = prune_fail_usage(st, "'-no-spanning' does not go with whole blocks");
     if (!rc) rc = check_paths(&a, scores, out, st);
     if (!rc) rc = prune_project_open(&p, a.positional[0], a.positional[1], protect, st);
+    if (!rc && alone) prune_units_protect_spanning(&p.units);
     if (!rc) rc = read_and_select(&p, scores, &blocks, protect, &o, out, st);
     prune_cut_request_free(&blocks);
     prune_project_close(&p);

@@ -15,6 +15,7 @@ extern const struct prune_command prune_command_finetune;
 extern const struct prune_command prune_command_evaluate;
 extern const struct prune_command prune_command_gate;
 extern const struct prune_command prune_command_criteria;
+extern const struct prune_command prune_command_curve;
 extern const struct prune_command prune_command_report;
 extern const struct prune_command prune_command_oracle;
 extern const struct prune_command prune_command_correlate;

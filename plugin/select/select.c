@@ -29,7 +29,7 @@ static const char *target_name(enum prune_target_kind kind)
 
 static enum prune_code check_options(const struct prune_units *units, const double *scores, const struct prune_select_options *o, struct prune_status *st)
 {
-    if (!(o->remain > 0 && o->remain <= 1)) return prune_fail_usage(st, "-%s %g is no fraction; it must be above 0 and at most 1", target_name(o->target), o->remain);
+    if (!o->open_ended && !(o->remain > 0 && o->remain <= 1)) return prune_fail_usage(st, "-%s %g is no fraction; it must be above 0 and at most 1", target_name(o->target), o->remain);
     if (o->min_keep < 1) return prune_fail_usage(st, "-min-keep %d would empty a layer; it must be at least 1", o->min_keep);
     if (o->multiple < 1) return prune_fail_usage(st, "-multiple %d is not positive", o->multiple);
     if (o->cost != PRUNE_COST_NONE && !isfinite(o->cost_power)) return prune_fail_usage(st, "-cost-power is not a number");
@@ -117,16 +117,17 @@ static const char *what_holds(const struct chooser *c)
 static enum prune_code choose(struct chooser *c, uint8_t *removed, struct prune_select_result *r, struct prune_status *st)
 {
     enum prune_target_kind kind = c->o->target;
-    double whole = cost_of(&c->original, kind), goal = c->o->remain * whole * (1 + 1e-12);
+    double whole = cost_of(&c->original, kind), goal = c->o->open_ended ? -1 : c->o->remain * whole * (1 + 1e-12);
     struct prune_cost smallest = cost_after(c, removed, c->bundles.count);
     r->before = cost_after(c, removed, 0);
     r->smallest = whole > 0 ? cost_of(&smallest, kind) / whole : 1;
-    if (cost_of(&smallest, kind) > goal && !r->before.units)
+    bool out_of_reach = !c->o->open_ended && cost_of(&smallest, kind) > goal;
+    if (out_of_reach && !r->before.units)
         return prune_fail(st, "-%s %g cannot be reached: the network has no channels of convolutional or connected layers", target_name(kind), c->o->remain);
-    if (cost_of(&smallest, kind) > goal && all_protected(c->units))
+    if (out_of_reach && all_protected(c->units))
         return prune_fail(st, "-%s %g cannot be reached: every channel must stay (%s), the smallest reachable is 1.0000", target_name(kind), c->o->remain,
                           c->units->items[0].protected_because);
-    if (cost_of(&smallest, kind) > goal)
+    if (out_of_reach)
         return prune_fail(st, "-%s %g cannot be reached: the smallest reachable is %.4f; %slet more remain",
                           target_name(kind), c->o->remain, r->smallest, what_holds(c));
     size_t lo = 0, hi = step_limit(c);           /* the first k in [lo, hi] that meets the goal, else hi */

@@ -17,6 +17,7 @@ struct prune_select_options {
     int min_keep;                  /* channels per layer, >= 1 */
     int multiple;                  /* kept counts are multiples of this (8, 16, 32); 1 = off */
     enum prune_cost_kind cost; double cost_power;   /* rank by score / cost^power */
+    bool open_ended;               /* no target: max_new more units go, or all that may; `remain` is not read */
     size_t max_new;                /* at most this many more units in this step, but one bundle at least; 0 = no limit */
     struct prune_cost original;    /* reference of `remain`; all zero = cost of the net as it is */
 };

@@ -178,6 +178,15 @@ void prune_units_protect_layer(struct prune_units *units, const struct prune_net
     }
 }
 
+void prune_units_protect_spanning(struct prune_units *units)
+{
+    for (size_t u = 0; u < units->count; u++) {
+        struct prune_unit *unit = &units->items[u];
+        const struct prune_channel *m = &units->members[unit->first_member];   /* ordered by layer */
+        if (!unit->protected_because && m[0].layer != m[unit->member_count - 1].layer) unit->protected_because = "it has channels in several layers (-no-spanning)";
+    }
+}
+
 /* One number of a range list; *text moves on. */
 static bool number(const char **text, long *value)
 {

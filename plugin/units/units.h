@@ -49,6 +49,8 @@ enum prune_code prune_units_protect(struct prune_units *units, const struct prun
 /* Its two halves: named[layer] = 1 for the layers of the list (the others untouched); the units of one layer. */
 enum prune_code prune_units_named(const struct prune_net *net, const char *ranges, uint8_t *named, struct prune_status *st);
 void prune_units_protect_layer(struct prune_units *units, const struct prune_net *net, int layer);
+/* Protects the units with members in several layers (channels of a residual stream). */
+void prune_units_protect_spanning(struct prune_units *units);
 
 /* Units of the output channels that layer reads, in input order: *out is malloc'd, *count = net layer's c (or inputs / map area for
  * connected after a map: one entry per channel, `area` = inputs per channel). Of a shortcut or product: those of its first source.
