@@ -272,11 +272,7 @@ static enum prune_code prepare(struct job *j, struct prune_status *st)
     j->set.origin = &j->project.origin;
     j->set.loss_at = j->losses;
     j->set.loss_at_count = j->loss_count;
-    j->set.accuracy = "top-1";
-    for (size_t i = 0; i < j->project.net.layer_count; i++) {
-        enum prune_layer_kind kind = j->project.net.layers[i].kind;
-        if (kind == PRUNE_YOLO || kind == PRUNE_REGION || kind == PRUNE_DETECTION) j->set.accuracy = "mAP@0.5";
-    }
+    j->set.accuracy = j->project.net.task == PRUNE_TASK_DETECTOR ? "mAP@0.5" : "top-1";
     enum prune_code rc = describe(j, st);
     if (!rc) rc = add_curves(j, st);
     return rc ? rc : prepare_files(j, st);

@@ -40,6 +40,8 @@ static bool point(const struct drawing *d, size_t lead, size_t k, enum x_kind ki
 {
     size_t n = 0;
     out[0] = out[1] = 0;
+    out[2] = INFINITY;
+    out[3] = -INFINITY;
     for (size_t i = lead; i < d->set->count; i++) {
         const struct prune_curve *c = &d->set->items[i];
         if (!prune_curves_same_group(c, &d->set->items[lead])) continue;
@@ -47,8 +49,8 @@ static bool point(const struct drawing *d, size_t lead, size_t k, enum x_kind ki
         double y = c->rows[k].values[v];
         out[0] += x_of(c, k, kind);
         out[1] += y;
-        out[2] = n ? fmin(out[2], y) : y;
-        out[3] = n ? fmax(out[3], y) : y;
+        out[2] = fmin(out[2], y);
+        out[3] = fmax(out[3], y);
         n++;
     }
     out[0] /= (double)n;
