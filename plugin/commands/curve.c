@@ -309,7 +309,7 @@ static enum prune_code run_curves(struct job *j, struct prune_status *st)
 {
     struct prune_curve_lab lab = {.setup = &j->setup};
     enum prune_code rc = PRUNE_OK;
-    j->saved = prune_now();
+    j->saved = -INFINITY;                /* the first row is written at once */
     j->rows_known = SIZE_MAX;
     prune_progress_start(&j->progress, stderr, "curve", j->asked * j->rows_each);
     for (size_t i = 0; !rc && i < j->asked; i++) rc = prune_curve_extend(&lab, &j->set.items[i], on_row, j, st);

@@ -211,9 +211,8 @@ def ctrl_c_leaves_a_file_to_go_on_from(n):
     out = n.work / "long"
     process = subprocess.Popen([DARKNET, "prune", "curve", n.data, n.cfg, n.weights, "-criteria", "taylor-fo", "-seeds", ",".join(map(str, range(1, 60))), "-out", out],
                                stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    while process.poll() is None and not Path(f"{out}.json").exists():
+    while process.poll() is None and not Path(f"{out}.csv").exists():
         time.sleep(0.05)
-    time.sleep(1)
     process.send_signal(signal.SIGINT)
     err = process.communicate(timeout=120)[1]
     rows = json.load(open(f"{out}.json"))["rows"]
