@@ -33,9 +33,11 @@ static void catch_interrupt(void)
     if (!stop_requested) sigaction(SIGINT, &action, NULL);
 }
 
+/* Who asks means to end in good order: from then on Ctrl-C waits for the next question. */
 static bool host_interrupted(void *context)
 {
     (void)context;
+    catch_interrupt();
     return stop_requested != 0;
 }
 
