@@ -121,8 +121,8 @@ enum prune_code prune_resume_feed(struct prune_resume *r, struct prune_scoring *
     s->host->facts(s->host_net, &net);
     if (!s->minibatch) s->minibatch = (size_t)net.batch;
     size_t end = s->set.first + wanted;
+    r->saved = -SAVE_SECONDS;            /* the first portion is written at once */
     enum prune_code rc = take_state(r, s, items, count, facts, st), written;
-    if (!rc) rc = save(r, st);
     if (!rc) rc = feed_portions(r, s, items, count, facts, st);
     if (rc && rc != PRUNE_INTERRUPTED) return rc;
     written = save(r, st);
