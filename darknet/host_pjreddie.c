@@ -186,6 +186,13 @@ static enum prune_code host_perturb_entry(struct prune_host_net *n, const struct
     return host_perturb(n, set, candidates, gradients, sink, user, st);
 }
 
+static enum prune_code host_score_entry(struct prune_host_net *n, const struct prune_image_set *set, const struct prune_score_options *o, prune_sink sink, void *user,
+                                        struct prune_status *st)
+{
+    catch_interrupt();
+    return host_score(n, set, o, sink, user, st);
+}
+
 static enum prune_code host_write_predictions(struct prune_host_net *n, const struct prune_image_set *set, const char *path, struct prune_status *st)
 {
     struct host_pause pause;
@@ -237,7 +244,7 @@ const struct prune_host *darknet_host(void)
         .train_step = host_train_step,
         .train_stop = host_train_stop,
         .reset_momentum = host_reset_momentum,
-        .score = host_score,
+        .score = host_score_entry,
         .perturb = host_perturb_entry,
         .evaluate = host_evaluate,
         .recalibrate = host_recalibrate,

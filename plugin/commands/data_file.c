@@ -66,3 +66,20 @@ enum prune_code prune_data_value(const char *data, const char *key, char **value
     prune_lines_free(&lines);
     return rc;
 }
+
+enum prune_code prune_set_count(struct prune_image_set *set, char **list, struct prune_status *st)
+{
+    const char *key = set->role == PRUNE_DATA_TRAIN ? "train" : "valid";
+    struct prune_lines lines;
+    enum prune_code rc = PRUNE_OK;
+    if (!set->list) rc = prune_data_value(set->data_path, key, list, st);
+    else if (!(*list = strdup(set->list))) rc = prune_fail_memory(st, strlen(set->list), "paths");
+    if (!rc && !*list) rc = prune_fail(st, "data file '%s' has no %s= line", set->data_path, key);
+    if (!rc) rc = prune_lines_read(&lines, *list, st);
+    if (rc) return rc;
+    size_t epoch = set->drawn && lines.count ? set->first % lines.count : set->first, left = lines.count > epoch ? lines.count - epoch : 0;
+    if (!left) rc = prune_fail(st, "images from %zu on are asked for, but '%s' holds %zu", set->first + 1, *list, lines.count);
+    if (!set->limit || (!set->drawn && set->limit > left)) set->limit = left;
+    prune_lines_free(&lines);
+    return rc;
+}

@@ -173,25 +173,6 @@ static enum prune_code choose_units(struct prune_oracle_job *j, const struct pru
 
 /* ---- images and state ---- */
 
-/* The list the images come from, and how many of it: a set that ends where the list ends is given a number, so that what is left is known. */
-static enum prune_code count_images(struct prune_oracle_job *j, struct prune_status *st)
-{
-    struct prune_image_set *set = &j->scoring.set;
-    const char *key = set->role == PRUNE_DATA_TRAIN ? "train" : "valid";
-    struct prune_lines lines;
-    enum prune_code rc = PRUNE_OK;
-    if (set->list) j->list = strdup(set->list);
-    else rc = prune_data_value(j->data, key, &j->list, st);
-    if (!rc && !j->list) rc = prune_fail(st, "data file '%s' has no %s= line", j->data, key);
-    if (!rc) rc = prune_lines_read(&lines, j->list, st);
-    if (rc) return rc;
-    size_t epoch = set->drawn && lines.count ? set->first % lines.count : set->first, left = lines.count > epoch ? lines.count - epoch : 0;
-    if (!left) rc = prune_fail(st, "images from %zu on are asked for, but '%s' holds %zu", set->first + 1, j->list, lines.count);
-    if (!set->limit || (!set->drawn && set->limit > left)) set->limit = left;
-    prune_lines_free(&lines);
-    return rc;
-}
-
 /* Images at a time: the host holds outputs, gradients and sums of every layer for as many. */
 static int batch_that_fits(const struct prune_net *net)
 {
@@ -284,7 +265,7 @@ static enum prune_code run(int argc, char **argv, const struct prune_host *host,
     if (!rc) rc = read_options(&j, &a, st);
     if (!rc) rc = prune_project_open(&j.project, j.cfg, j.weights, prune_args_string(&a, "protect", NULL), st);
     if (!rc) rc = choose_units(&j, &a, st);
-    if (!rc) rc = count_images(&j, st);
+    if (!rc) rc = prune_set_count(&j.scoring.set, &j.list, st);
     if (!rc && !j.open.batch) j.open.batch = batch_that_fits(&j.project.net);
     if (!rc) rc = make_key(&j, st);
     if (!rc) rc = restore(&j, st);

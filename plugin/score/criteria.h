@@ -40,6 +40,7 @@ struct prune_criterion {
     bool perturbs;
     void (*accumulate_perturbed)(void *state, const struct prune_score_input *in, const struct prune_perturbed *piece);
     double (*marginal)(const void *state, size_t unit, const uint8_t *removed);   /* optional (SOSP-I) */
+    bool (*state_ok)(const void *state, const void *fresh);   /* optional: a state from a file has the inner layout of one just initialised */
 };
 
 const struct prune_criterion *prune_criterion_find(const char *name);   /* NULL: unknown */
@@ -47,12 +48,20 @@ const struct prune_criterion *prune_criteria(size_t *count);
 
 /* Score file (JSON, version 1; docs/scores.md): criterion, hashes, images, per unit {unit, layer, channel, score}. Reading refuses another format or
  * version, a cfg with another hash, a unit table that is not this network's, and a score that is not a finite number. */
-struct prune_score_file { const char *criterion; size_t images, minibatches; double loss; uint64_t seed; };
+struct prune_score_file {
+    const char *criterion;
+    size_t images, minibatches;
+    double loss;
+    uint64_t seed;
+    struct prune_momentum { double value; size_t iterations; } momentum;   /* S <- value S_old + (1 - value) S_new, scores of how many iterations; 0: not smoothed */
+};
 struct prune_mask_origin;
 enum prune_code prune_scores_write(const char *path, const struct prune_units *units, const double *scores, const struct prune_score_file *about,
                                    const struct prune_mask_origin *origin, struct prune_status *st);
 /* scores: units->count values, written only on success. */
 enum prune_code prune_scores_read(const char *path, const struct prune_units *units, const struct prune_mask_origin *origin, double *scores, struct prune_status *st);
+/* What else a score file says. criterion is malloc'd; momentum.iterations 0: not smoothed. */
+enum prune_code prune_scores_about(const char *path, char **criterion, struct prune_momentum *momentum, struct prune_status *st);
 /* The same from bytes in memory; path is for messages. */
 enum prune_code prune_scores_parse(const char *path, const char *bytes, size_t size, const struct prune_units *units, const struct prune_mask_origin *origin,
                                    double *scores, struct prune_status *st);

@@ -2,8 +2,9 @@
  *   taylor-so*  (g_u - H_uu / 2)^2        obd*  H_uu / 2, signed
  * with H_uu by differences of the gate gradient, one gate at a time (exact but for the step), all gates at once along random signs (Hutchinson), or of the
  * Gauss-Newton matrix from the host's probes; taylor-so-row takes (H 1)_u, the whole row, instead of H_uu.
- * State: 2 units + 2 doubles: sums over images of g and of h, the images in the sum of g, and the halves of images in that of h (a difference is
- * made of two passes, each of which brings one half). Sums only, so states of other images add up. */
+ * State: the number of sums of h, the images in the sum of g, the halves of images in those of h (a difference is made of two passes, each of which brings
+ * one half); then units doubles of g and of each h. Every pass has a sum of h of its own, so that images that come in parts, all passes of the first part
+ * before those of the next, give the same sums to the last bit. Sums only, so states of other images add up. */
 #include <math.h>
 
 #include "../base/random.h"
@@ -12,28 +13,42 @@
 /* Stream of prune_random_make that belongs to Hutchinson's signs ("hutc"). */
 enum { SIGN_STREAM = 0x68757463, HUTCHINSON_PROBES = 8 };
 
-struct sums { double *g, *h, *g_images, *h_halves; };
+struct head { double planes, g_images, h_halves; };
+struct sums { struct head *head; double *g, *h; /* (planes, units) */ };
+enum { HEAD = sizeof(struct head) / sizeof(double) };
 
 static struct sums sums_of(void *state, const struct prune_score_input *in)
 {
-    double *at = state;
-    size_t n = in->units->count;
-    return (struct sums){at, at + n, at + 2 * n, at + 2 * n + 1};
+    double *at = (double *)state + HEAD;
+    return (struct sums){state, at, at + in->units->count};
 }
 
-size_t prune_curvature_size(const struct prune_score_input *in) { return (2 * in->units->count + 2) * sizeof(double); }
+static size_t doubles(const struct prune_score_input *in, size_t planes) { return HEAD + (1 + planes) * in->units->count; }
 
-void prune_curvature_init(void *state, const struct prune_score_input *in)
+static void init(void *state, const struct prune_score_input *in, size_t planes)
 {
     double *sums = state;
-    for (size_t i = 0; i < 2 * in->units->count + 2; i++) sums[i] = 0;
+    for (size_t i = 0; i < doubles(in, planes); i++) sums[i] = 0;
+    ((struct head *)state)->planes = (double)planes;
+}
+
+size_t prune_curvature_size(const struct prune_score_input *in) { return doubles(in, 1) * sizeof(double); }
+void prune_curvature_init(void *state, const struct prune_score_input *in) { init(state, in, 1); }
+size_t prune_hutchinson_size(const struct prune_score_input *in) { return doubles(in, prune_hutchinson_passes(in) - 1) * sizeof(double); }
+void prune_hutchinson_init(void *state, const struct prune_score_input *in) { init(state, in, prune_hutchinson_passes(in) - 1); }
+size_t prune_row_size(const struct prune_score_input *in) { return doubles(in, prune_row_passes(in) - 1) * sizeof(double); }
+void prune_row_init(void *state, const struct prune_score_input *in) { init(state, in, prune_row_passes(in) - 1); }
+
+bool prune_curvature_ok(const void *state, const void *fresh)
+{
+    return ((const struct head *)state)->planes == ((const struct head *)fresh)->planes;
 }
 
 void prune_curvature_merge(void *state, const void *other, const struct prune_score_input *in)
 {
     double *sums = state;
     const double *more = other;
-    for (size_t i = 0; i < 2 * in->units->count + 2; i++) sums[i] += more[i];
+    for (size_t i = 1; i < doubles(in, (size_t)sums[0]); i++) sums[i] += more[i];
 }
 
 /* ---- steps ---- */
@@ -101,15 +116,16 @@ void prune_curvature_accumulate(void *state, const struct prune_score_input *in,
     struct sums s = sums_of(state, in);
     if (signals->pass || !readable_batch(in, signals)) return;
     add_batch(s.g, in, signals, 1, NULL);
-    *s.g_images += (double)signals->images;
+    s.head->g_images += (double)signals->images;
 }
 
 static void accumulate_difference(void *state, const struct prune_score_input *in, const struct prune_signals *signals, struct prune_random *signs)
 {
     struct sums s = sums_of(state, in);
     if (!readable_batch(in, signals)) return;
-    add_batch(s.h, in, signals, direction(signals->pass) / (2 * prune_gate_step(in, PRUNE_STEP_ALL)), signs);
-    *s.h_halves += (double)signals->images;
+    if (signals->pass > (size_t)s.head->planes) return;
+    add_batch(s.h + (signals->pass - 1) * in->units->count, in, signals, direction(signals->pass) / (2 * prune_gate_step(in, PRUNE_STEP_ALL)), signs);
+    s.head->h_halves += (double)signals->images;
 }
 
 void prune_row_accumulate(void *state, const struct prune_score_input *in, const struct prune_signals *signals)
@@ -134,7 +150,7 @@ void prune_exact_accumulate(void *state, const struct prune_score_input *in, con
     struct sums s = sums_of(state, in);
     double factor = 1 / (2 * prune_gate_step(in, PRUNE_STEP_SINGLE));
     for (size_t u = 0; u < in->units->count; u++) s.h[u] += (piece->gradient[2 * u + 1] - piece->gradient[2 * u]) * factor;
-    *s.h_halves += 2 * (double)piece->images;
+    s.head->h_halves += 2 * (double)piece->images;
 }
 
 void prune_gauss_newton_accumulate(void *state, const struct prune_score_input *in, const struct prune_signals *signals)
@@ -148,36 +164,36 @@ void prune_gauss_newton_accumulate(void *state, const struct prune_score_input *
         const float *p = (const float *)t->data + (ptrdiff_t)(row / t->shape[1]) * t->strides[0] + (ptrdiff_t)(row % t->shape[1]) * t->strides[1];
         for (size_t u = 0; u < in->units->count; u++, p += t->strides[2]) s.h[u] += (double)*p * (double)*p * share;
     }
-    *s.h_halves += 2 * (double)t->shape[0];
+    s.head->h_halves += 2 * (double)t->shape[0];
 }
 
 /* ---- scores ---- */
 
 /* scores[u] = h_u / 2 */
-static enum prune_code half_curvature(const struct prune_score_input *in, const double *h, double halves, double *scores, struct prune_status *st)
-{
-    if (!(halves > 0)) return prune_fail(st, "no curvature was delivered: no image was scored, or the host lacks this signal");
-    enum prune_code rc = prune_check_finite(in, h, "second derivative", st);
-    for (size_t u = 0; !rc && u < in->units->count; u++) scores[u] = h[u] / halves;
-    return rc;
-}
-
 enum prune_code prune_obd_finish(const void *state, const struct prune_score_input *in, double *scores, struct prune_status *st)
 {
-    const double *sums = state;
+    const struct head *head = state;
     size_t n = in->units->count;
-    return half_curvature(in, sums + n, sums[2 * n + 1], scores, st);
+    const double *h = (const double *)state + HEAD + n;
+    if (!(head->h_halves > 0)) return prune_fail(st, "no curvature was delivered: no image was scored, or the host lacks this signal");
+    for (size_t u = 0; u < n; u++) {
+        scores[u] = 0;
+        for (size_t p = 0; p < (size_t)head->planes; p++) scores[u] += h[p * n + u];
+        scores[u] /= head->h_halves;
+    }
+    return prune_check_finite(in, scores, "second derivative", st);
 }
 
 enum prune_code prune_taylor_so_finish(const void *state, const struct prune_score_input *in, double *scores, struct prune_status *st)
 {
-    const double *sums = state;
+    const struct head *head = state;
+    const double *g = (const double *)state + HEAD;
     size_t n = in->units->count;
-    if (!(sums[2 * n] > 0)) return prune_fail(st, "no gate gradients were delivered: no image was scored, or the host lacks this signal");
-    enum prune_code rc = prune_check_finite(in, sums, "gate gradient", st);
-    if (!rc) rc = half_curvature(in, sums + n, sums[2 * n + 1], scores, st);
+    if (!(head->g_images > 0)) return prune_fail(st, "no gate gradients were delivered: no image was scored, or the host lacks this signal");
+    enum prune_code rc = prune_check_finite(in, g, "gate gradient", st);
+    if (!rc) rc = prune_obd_finish(state, in, scores, st);
     for (size_t u = 0; !rc && u < n; u++) {
-        double change = sums[u] / sums[2 * n] - scores[u];
+        double change = g[u] / head->g_images - scores[u];
         scores[u] = change * change;
     }
     return rc;

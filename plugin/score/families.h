@@ -43,9 +43,14 @@ bool prune_signal_readable(const struct prune_tensor *t, enum prune_dtype type, 
 /* Refuses a sum (units) that is not a finite number, by its unit's first channel. */
 enum prune_code prune_check_finite(const struct prune_score_input *in, const double *sums, const char *what, struct prune_status *st);
 
-/* curvature.c: sums of g and h per unit, and how many images are in each */
+/* curvature.c: sums of g per unit and of h per unit and pass, and how many images are in each */
 size_t prune_curvature_size(const struct prune_score_input *in);
 void prune_curvature_init(void *state, const struct prune_score_input *in);
+bool prune_curvature_ok(const void *state, const void *fresh);
+size_t prune_hutchinson_size(const struct prune_score_input *in);
+void prune_hutchinson_init(void *state, const struct prune_score_input *in);
+size_t prune_row_size(const struct prune_score_input *in);
+void prune_row_init(void *state, const struct prune_score_input *in);
 void prune_curvature_merge(void *state, const void *other, const struct prune_score_input *in);
 void prune_curvature_accumulate(void *state, const struct prune_score_input *in, const struct prune_signals *signals);   /* g of pass 0 alone */
 void prune_exact_accumulate(void *state, const struct prune_score_input *in, const struct prune_perturbed *piece);
@@ -82,6 +87,7 @@ enum prune_code prune_fpgm_finish(const void *state, const struct prune_score_in
 double prune_margins_loss(const float *a, ptrdiff_t step_a, const float *d, ptrdiff_t step_d, size_t rivals);
 size_t prune_logits_greedy_size(const struct prune_score_input *in);
 void prune_logits_greedy_init(void *state, const struct prune_score_input *in);
+bool prune_logits_greedy_ok(const void *state, const void *fresh);
 void prune_logits_greedy_accumulate(void *state, const struct prune_score_input *in, const struct prune_signals *signals);
 void prune_logits_greedy_merge(void *state, const void *other, const struct prune_score_input *in);
 enum prune_code prune_logits_greedy_finish(const void *state, const struct prune_score_input *in, double *scores, struct prune_status *st);

@@ -35,6 +35,12 @@ void prune_logits_greedy_init(void *state, const struct prune_score_input *in)
     *(struct head *)state = head_of(in);
 }
 
+bool prune_logits_greedy_ok(const void *state, const void *fresh)
+{
+    const struct head *h = state, *like = fresh;
+    return h->room == like->room && h->row == like->row && h->kept <= h->room && h->rivals && h->rivals <= like->rivals;
+}
+
 static float *row_of(const struct head *h, size_t image)
 {
     return (float *)(uintptr_t)(h + 1) + image * h->row;

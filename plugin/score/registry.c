@@ -6,7 +6,10 @@
 
 /* The state of a family, in a row. */
 #define SUMS .state_size = prune_sums_state_size, .init = prune_sums_init, .merge = prune_sums_merge
-#define CURVATURE .state_size = prune_curvature_size, .init = prune_curvature_init, .merge = prune_curvature_merge
+#define CURVATURE_SUMS .merge = prune_curvature_merge, .state_ok = prune_curvature_ok
+#define CURVATURE .state_size = prune_curvature_size, .init = prune_curvature_init, CURVATURE_SUMS
+#define HUTCHINSON .state_size = prune_hutchinson_size, .init = prune_hutchinson_init, CURVATURE_SUMS, .passes = prune_hutchinson_passes, .gates = prune_hutchinson_gates
+#define ROW .state_size = prune_row_size, .init = prune_row_init, CURVATURE_SUMS, .passes = prune_row_passes, .gates = prune_row_gates
 #define STATELESS .state_size = prune_stateless_size, .init = prune_stateless_init, .accumulate = prune_stateless_accumulate, .merge = prune_stateless_merge
 #define ONE_PASS "1 forward and backward pass"
 #define READS_WEIGHTS "none: reads the weights"
@@ -77,9 +80,7 @@ static const struct prune_criterion CRITERIA[] = {
         .source = "Molchanov et al. 2019, eq. 4; Hutchinson 1990",
         .signals = PRUNE_SIGNAL_GATE_BATCH,
         .cost = "1 pass, and 2 per probe (8 probes)",
-        CURVATURE, .accumulate = prune_hutchinson_accumulate, .finish = prune_taylor_so_finish,
-        .passes = prune_hutchinson_passes,
-        .gates = prune_hutchinson_gates,
+        HUTCHINSON, .accumulate = prune_hutchinson_accumulate, .finish = prune_taylor_so_finish,
     },
     {
         .name = "taylor-so-gn",
@@ -95,9 +96,7 @@ static const struct prune_criterion CRITERIA[] = {
         .source = "Molchanov et al. 2019, eq. 4",
         .signals = PRUNE_SIGNAL_GATE_BATCH,
         .cost = "3 passes",
-        CURVATURE, .accumulate = prune_row_accumulate, .finish = prune_taylor_so_finish,
-        .passes = prune_row_passes,
-        .gates = prune_row_gates,
+        ROW, .accumulate = prune_row_accumulate, .finish = prune_taylor_so_finish,
     },
     {
         .name = "obd",
@@ -117,9 +116,7 @@ static const struct prune_criterion CRITERIA[] = {
         .signals = PRUNE_SIGNAL_GATE_BATCH,
         .cost = "as taylor-so-hutchinson",
         .is_signed = true,
-        CURVATURE, .accumulate = prune_hutchinson_accumulate, .finish = prune_obd_finish,
-        .passes = prune_hutchinson_passes,
-        .gates = prune_hutchinson_gates,
+        HUTCHINSON, .accumulate = prune_hutchinson_accumulate, .finish = prune_obd_finish,
     },
     {
         .name = "obd-gn",
@@ -145,6 +142,7 @@ static const struct prune_criterion CRITERIA[] = {
         .signals = PRUNE_SIGNAL_MARGINS,
         .cost = "as taylor-logits",
         .state_size = prune_logits_greedy_size, .init = prune_logits_greedy_init, .merge = prune_logits_greedy_merge,
+        .state_ok = prune_logits_greedy_ok,
         .accumulate = prune_logits_greedy_accumulate, .finish = prune_logits_greedy_finish,
     },
     {

@@ -1,6 +1,6 @@
 /* Score file: JSON, version 1, one unit per line (docs/scores.md).
  * { "format": "darknet-prune-scores", "version": 1, "criterion", "cfg": {"file", "hash"}, "weights": {"file", "hash"} | null,
- *   "images", "minibatches", "loss" | null, "seed", "units": [ {"unit", "layer", "channel", "score"}, ... ] }
+ *   "images", "minibatches", "loss" | null, "seed", "momentum": {"value", "iterations"} where smoothed, "units": [ {"unit", "layer", "channel", "score"}, ... ] }
  * layer and channel are the unit's first producer, in the numbering of the cfg with that hash. Numbers have 17 digits: what is read
  * is what was written. Refused: another format, version or cfg, a unit table of another network, a score that is not a finite number. */
 #include <cjson/cJSON.h>
@@ -42,7 +42,10 @@ static bool put_all(FILE *out, const struct prune_units *units, const double *sc
                 fprintf(out, "  \"images\": %zu,\n  \"minibatches\": %zu,\n", about->images, about->minibatches) > 0;
     if (isfinite(about->loss)) done = done && fprintf(out, "  \"loss\": %.17g,\n", about->loss) > 0;
     else done = done && fputs("  \"loss\": null,\n", out) >= 0;
-    done = done && fprintf(out, "  \"seed\": %llu,\n  \"units\": [", (unsigned long long)about->seed) > 0;
+    done = done && fprintf(out, "  \"seed\": %llu,\n", (unsigned long long)about->seed) > 0;
+    if (about->momentum.iterations)
+        done = done && fprintf(out, "  \"momentum\": {\"value\": %.17g, \"iterations\": %zu},\n", about->momentum.value, about->momentum.iterations) > 0;
+    done = done && fputs("  \"units\": [", out) >= 0;
     for (size_t u = 0; done && u < units->count; u++) {
         const struct prune_channel *m = &units->members[units->items[u].first_member];
         done = fprintf(out, "%s\n    {\"unit\": %zu, \"layer\": %d, \"channel\": %d, \"score\": %.17g}", u ? "," : "", u, m->layer, m->channel, scores[u]) > 0;
@@ -81,6 +84,18 @@ static bool index_of(const cJSON *object, const char *name, size_t limit, size_t
     if (!(value >= 0 && value < (double)limit) || value != floor(value)) return false;
     *out = (size_t)value;
     return true;
+}
+
+/* iterations 0: the file has no such field. */
+static enum prune_code read_momentum(const char *path, const cJSON *json, struct prune_momentum *out, struct prune_status *st)
+{
+    const cJSON *field = cJSON_GetObjectItemCaseSensitive(json, "momentum"), *value = cJSON_GetObjectItemCaseSensitive(field, "value");
+    *out = (struct prune_momentum){0};
+    if (!field) return PRUNE_OK;
+    if (!cJSON_IsNumber(value) || !(value->valuedouble >= 0 && value->valuedouble < 1) || !index_of(field, "iterations", (size_t)INT32_MAX, &out->iterations) || !out->iterations)
+        return prune_fail(st, "'%s': \"momentum\" is not {\"value\": 0 <= m < 1, \"iterations\": n >= 1}", path);
+    out->value = value->valuedouble;
+    return PRUNE_OK;
 }
 
 static enum prune_code check_header(const char *path, const cJSON *json, const struct prune_mask_origin *origin, struct prune_status *st)
@@ -127,8 +142,7 @@ static enum prune_code read_units(const char *path, const cJSON *json, const str
     return rc;
 }
 
-enum prune_code prune_scores_parse(const char *path, const char *bytes, size_t size, const struct prune_units *units, const struct prune_mask_origin *origin,
-                                   double *scores, struct prune_status *st)
+static enum prune_code parse(const char *path, const char *bytes, size_t size, cJSON **out, struct prune_status *st)
 {
     const char *end = NULL;
     bool text = size && !memchr(bytes, 0, size);   /* cJSON would take a zero byte for white space */
@@ -136,9 +150,38 @@ enum prune_code prune_scores_parse(const char *path, const char *bytes, size_t s
     if (!json) return prune_fail(st, "cannot read '%s': it is not JSON%s", path, size ? "" : " (empty file)");
     while (end < bytes + size && strchr(" \t\r\n", *end)) end++;
     enum prune_code rc = end == bytes + size ? PRUNE_OK : prune_fail(st, "cannot read '%s': text after the end of the JSON object", path);
+    if (rc) cJSON_Delete(json);
+    else *out = json;
+    return rc;
+}
+
+enum prune_code prune_scores_parse(const char *path, const char *bytes, size_t size, const struct prune_units *units, const struct prune_mask_origin *origin,
+                                   double *scores, struct prune_status *st)
+{
+    cJSON *json = NULL;
+    struct prune_momentum momentum;
+    enum prune_code rc = parse(path, bytes, size, &json, st);
     if (!rc) rc = check_header(path, json, origin, st);
+    if (!rc) rc = read_momentum(path, json, &momentum, st);
     if (!rc) rc = read_units(path, json, units, scores, st);
     cJSON_Delete(json);
+    return rc;
+}
+
+enum prune_code prune_scores_about(const char *path, char **criterion, struct prune_momentum *momentum, struct prune_status *st)
+{
+    char *bytes = NULL;
+    size_t size = 0;
+    cJSON *json = NULL;
+    enum prune_code rc = prune_read_file(path, &bytes, &size, st);
+    if (!rc) rc = parse(path, bytes, size, &json, st);
+    if (!rc) rc = read_momentum(path, json, momentum, st);
+    if (!rc) {
+        *criterion = strdup(string_of(json, "criterion"));
+        if (!*criterion) rc = prune_fail_memory(st, 0, "criterion");
+    }
+    cJSON_Delete(json);
+    free(bytes);
     return rc;
 }
 

@@ -78,6 +78,13 @@ bool prune_gate_choice_parse(const char *name, enum prune_gate_choice *out)
     return false;
 }
 
+const char *prune_gate_choice_name(enum prune_gate_choice gate)
+{
+    for (int i = 0; i < PLACE_COUNT; i++)
+        if (PLACES[i].gate == gate) return PLACES[i].name;
+    return PLACES[0].name;
+}
+
 /* A site that must sit on an output (its layer does not pass zeros on) stays there: in front of batch-norm it would not even silence the channel. */
 enum prune_code prune_gate_sites(const struct prune_units *units, enum prune_gate_choice gate, struct prune_gate_site **sites, size_t *count, struct prune_status *st)
 {
@@ -164,9 +171,8 @@ static enum prune_code deliver_open(struct feed *f, struct prune_signals *signal
 static void count_images(struct feed *f, const struct prune_signals *signals)
 {
     struct prune_scoring_facts *facts = f->facts;
-    double images = (double)facts->images, more = (double)signals->images;
     if (!signals->images) return;
-    facts->loss = (facts->loss * images + signals->loss * more) / (images + more);
+    facts->loss_sum += signals->loss * (double)signals->images;
     facts->images += signals->images;
     facts->minibatches++;
 }
@@ -333,8 +339,8 @@ static enum prune_code check_host(const struct prune_scoring *s, const struct pr
 enum prune_code prune_scoring_feed(const struct prune_scoring *s, struct prune_scored *items, size_t count, struct prune_scoring_facts *facts, struct prune_status *st)
 {
     struct prune_net_facts net;
-    struct prune_scoring_facts more = {0};
-    size_t units = s->input.units->count, images;
+    struct prune_scoring_facts more = {.loss_sum = facts->loss_sum};   /* the sum goes on: in parts it is the same to the last bit */
+    size_t units = s->input.units->count;
     bool any = false;
     for (size_t i = 0; i < count; i++) any |= items[i].criterion->signals != 0;
     if (!any) return PRUNE_OK;
@@ -351,9 +357,9 @@ enum prune_code prune_scoring_feed(const struct prune_scoring *s, struct prune_s
     free(f.part);
     free(f.z);
     if (rc) return rc;
-    images = facts->images + more.images;
-    if (images) facts->loss = (facts->loss * (double)facts->images + more.loss * (double)more.images) / (double)images;
-    facts->images = images;
+    facts->images += more.images;
+    facts->loss_sum = more.loss_sum;
+    if (facts->images) facts->loss = facts->loss_sum / (double)facts->images;
     facts->minibatches += more.minibatches;
     facts->passes += more.passes;
     return PRUNE_OK;

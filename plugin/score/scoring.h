@@ -16,7 +16,7 @@ struct prune_scoring {
     const float *z;                      /* (units) gates in force; NULL: all 1 */
 };
 struct prune_scored { const struct prune_criterion *criterion; void *state; double *scores; /* (units) */ };
-struct prune_scoring_facts { size_t images, minibatches, passes; double loss; /* mean over images, of the first pass */ };
+struct prune_scoring_facts { size_t images, minibatches, passes; double loss_sum, loss; /* over images, of the first pass; mean */ };
 
 /* State and room for scores of each item, whose criterion is set; on failure nothing stays. */
 enum prune_code prune_scored_init(struct prune_scored *items, size_t count, const struct prune_score_input *in, struct prune_status *st);
@@ -31,5 +31,6 @@ enum prune_code prune_scored_finish(struct prune_scored *items, size_t count, co
 enum prune_code prune_gate_sites(const struct prune_units *units, enum prune_gate_choice gate, struct prune_gate_site **sites, size_t *count, struct prune_status *st);
 /* "after-bn", "before-bn", "after-activation"; false: unknown. */
 bool prune_gate_choice_parse(const char *name, enum prune_gate_choice *out);
+const char *prune_gate_choice_name(enum prune_gate_choice gate);      /* ANY: "after-bn" */
 
 #endif

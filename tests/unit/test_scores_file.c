@@ -25,7 +25,7 @@ static void scores_survive_the_file_to_the_last_bit(void **state)
     char path[] = "/tmp/prune-scores-XXXXXX";
     close(mkstemp(path));
     const double scores[] = {1.0 / 3, 5e-324, -1.7976931348623157e308};
-    const struct prune_score_file about = {"taylor-fo", 1000, 8, 0.008283, 18446744073709551615u};
+    const struct prune_score_file about = {"taylor-fo", 1000, 8, 0.008283, 18446744073709551615u, {0.9, 3}};
     double read[3] = {0};
     assert_int_equal(prune_scores_write(path, &NET, scores, &about, &ORIGIN, &st), PRUNE_OK);
     if (prune_scores_read(path, &NET, &ORIGIN, read, &st)) fail_msg("%s", st.message);
@@ -40,7 +40,7 @@ static void scores_that_are_not_finite_are_not_written(void **state)
     close(mkstemp(path));
     unlink(path);
     const double scores[] = {1, NAN, 2};
-    const struct prune_score_file about = {"random", 0, 0, NAN, 1};
+    const struct prune_score_file about = {"random", 0, 0, NAN, 1, {0, 0}};
     assert_int_equal(prune_scores_write(path, &NET, scores, &about, &ORIGIN, &st), PRUNE_FAILED);
     assert_non_null(strstr(st.message, "score of unit 1 is not finite"));
     assert_int_not_equal(access(path, F_OK), 0);
