@@ -296,10 +296,12 @@ static enum prune_code prepared(struct perturb *p, struct prune_status *st)
     context->rolling_statistics = true;
     context->quiet = true;
     context->image_loss = p->image_loss;
+    context->gates_only = true;
     inference_begin(&inference);
     enum prune_code rc = pieces(p, st);
     inference_end(&inference);
     context->image_loss = NULL;
+    context->gates_only = false;
     context->quiet = quiet;
     context->rolling_statistics = false;
     host_pause_end(p->n, &pause);
