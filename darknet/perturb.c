@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "../plugin/base/progress.h"
+#include "backward.h"
 #include "context.h"
 #include "heads.h"
 #include "detections.h"
@@ -90,18 +91,6 @@ static void run_layers(const struct perturb *p, int first, double *before)
     }
     if (in) in->running = false;
     if (before) memcpy(before + (size_t)net.n * B, p->image_loss, B * sizeof *before);
-}
-
-/* The way back, down to the gates of layer `last`. Its own input gets no gradient. */
-static void run_back(const struct perturb *p, int last)
-{
-    for (int i = p->n->open.net->n - 1; i >= last; i--) {
-        network net = entering(p, i);
-        layer l = net.layers[i];
-        if (l.stopbackward) break;
-        if (i == last) net.delta = NULL;
-        l.backward(l, net);
-    }
 }
 
 static float zero_of(ACTIVATION f)
@@ -214,7 +203,7 @@ static void run_candidate(const struct perturb *p, size_t k, size_t B)
     for (size_t b = 0; b < B; b++) p->loss[k * B + b] = (float)p->image_loss[b];
     if (p->gradients) {
         gate_signals_reset(p->gates);
-        run_back(p, p->layer);
+        backward_gates(p->n->open.net, p->layer);
         p->gradient[k] = gate_batch_sums(p->gates)[p->candidates->units[p->candidates->first[k]]];
     }
     if (told) scale_changed(p, z, true);
@@ -403,8 +392,8 @@ enum prune_code host_perturb(struct prune_host_net *n, const struct prune_image_
     p.stream.end = p.stream.source.count;
     if (!rc) rc = plan(&p, st);
     if (!rc && p.gates && gradients) rc = gate_collect(p.gates, PRUNE_SIGNAL_GATE_BATCH, p.stream.room, st);
-    /* the backward passes add to the buffers that hold the momentum */
-    if (!rc && gradients) rc = parameters_updates_save(n->open.net, &updates, st);
+    /* some layers' backward passes add to the buffers that hold the momentum */
+    if (!rc && gradients && !backward_leaves_updates(n->open.net)) rc = parameters_updates_save(n->open.net, &updates, st);
     if (!rc) rc = prepared(&p, st);
     if (updates.values) parameters_updates_restore(n->open.net, &updates);
     parameters_updates_free(&updates);
