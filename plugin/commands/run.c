@@ -16,6 +16,7 @@ static const char usage[] =
     "cfg. Writes into DIR:\n"
     "  <base>-pruned.cfg, <base>-pruned.weights   load wherever the original does\n"
     "  <base>-pruned.mask.json                    which channels of the original are gone\n"
+    "  <base>-scores.json                         smoothed scores of the last iteration\n"
     "  report.json                                every number of the table and how it came about\n"
     "\n"
     "  -out DIR          folder for the files; made when missing (default: pruned)\n"

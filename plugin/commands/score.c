@@ -29,8 +29,8 @@ static const char USAGE[] =
     "  -csv FILE         one row per producing channel: layer,channel,unit,protected and a column per\n"
     "                    criterion\n"
     PRUNE_RESUME_HELP
-    "  -smooth FILE      scores become m S_old + (1 - m) S, S_old from the score file FILE of the same cfg\n"
-    "                    and criterion; several criteria: FILE with -<criterion> before its ending\n"
+    "  -smooth FILE      scores become m S_old + (1 - m) S, S_old from the score file FILE of the same\n"
+    "                    cfg and criterion; several criteria: FILE with -<criterion> before its ending\n"
     "  -momentum-score M m of -smooth (default: 0.9)\n"
     "\n"
     "examples:\n"

@@ -11,6 +11,7 @@
 #include "../base/progress.h"
 #include "../units/mask_file.h"
 #include "report.h"
+#include "scores.h"
 
 struct run {
     const struct prune_host *host;
@@ -23,7 +24,7 @@ struct run {
     struct prune_work work;
     struct prune_loop_result pruned;
     char *base, *folder;                     /* <out>/work */
-    char *out_cfg, *out_weights, *out_mask, *out_report, *masked;
+    char *out_cfg, *out_weights, *out_mask, *out_scores, *out_report, *masked;
     struct prune_step_options step;          /* rate, momentum and decay as they are used */
     size_t images_per_step, train_images, finetune_steps;
     cJSON *report;
@@ -62,10 +63,11 @@ static enum prune_code make_paths(struct run *r, struct prune_status *st)
     r->out_cfg = prune_format("%s/%s-pruned.cfg", out, r->base);
     r->out_weights = prune_format("%s/%s-pruned.weights", out, r->base);
     r->out_mask = prune_format("%s/%s-pruned.mask.json", out, r->base);
+    r->out_scores = prune_format("%s/%s-scores.json", out, r->base);
     r->out_report = prune_path_join(out, "report.json");
     r->masked = prune_path_join(r->folder, "masked.weights");
-    if (!r->out_cfg || !r->out_weights || !r->out_mask || !r->out_report || !r->masked) return prune_fail_memory(st, strlen(out), "paths");
-    const char *outputs[] = {r->out_cfg, r->out_weights, r->out_mask, r->out_report};
+    if (!r->out_cfg || !r->out_weights || !r->out_mask || !r->out_scores || !r->out_report || !r->masked) return prune_fail_memory(st, strlen(out), "paths");
+    const char *outputs[] = {r->out_cfg, r->out_weights, r->out_mask, r->out_scores, r->out_report};
     for (size_t i = 0; i < sizeof outputs / sizeof *outputs; i++)
         if (prune_same_file(outputs[i], r->o->cfg) || prune_same_file(outputs[i], r->o->weights) || prune_same_file(outputs[i], r->o->data))
             return prune_fail(st, "'%s' is an input and would be overwritten; choose another folder with -out", outputs[i]);
@@ -168,6 +170,7 @@ static enum prune_code write_pair(struct run *r, bool with_masked, struct prune_
     prune_work_original_mask(&r->work, &r->units, gone);
     enum prune_code rc = prune_work_write(&r->work, r->out_cfg, r->out_weights, with_masked ? r->masked : NULL, st);
     if (!rc) rc = prune_mask_write(r->out_mask, &r->units, gone, &r->origin, st);
+    if (!rc) rc = prune_run_scores_write(r->out_scores, &r->work, &r->units, &r->o->loop, &r->pruned, &r->origin, st);
     free(gone);
     return rc;
 }
@@ -288,6 +291,7 @@ static void describe(struct run *r)
     cJSON_AddStringToObject(report, "pruned_cfg", r->out_cfg);
     cJSON_AddStringToObject(report, "pruned_weights", r->out_weights);
     cJSON_AddStringToObject(report, "mask", r->out_mask);
+    cJSON_AddStringToObject(report, "scores", r->out_scores);
 }
 
 static void describe_training(struct run *r)
@@ -317,7 +321,7 @@ static void run_free(struct run *r)
     prune_net_free(&r->net);
     prune_cfg_free(&r->cfg);
     if (r->folder && !r->o->keep_work) nftw(r->folder, remove_one, 16, FTW_DEPTH | FTW_PHYS);
-    char *texts[] = {r->base, r->folder, r->out_cfg, r->out_weights, r->out_mask, r->out_report, r->masked};
+    char *texts[] = {r->base, r->folder, r->out_cfg, r->out_weights, r->out_mask, r->out_scores, r->out_report, r->masked};
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) free(texts[i]);
 }
 

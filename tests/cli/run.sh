@@ -31,6 +31,9 @@ if [ -e "$work/a/work" ]; then bad 'intermediate files are removed'; else ok 'in
 expect 'inspect accepts the pair' 0 '' "$bin" prune inspect "$work/a/net-pruned.cfg" "$work/a/net-pruned.weights"
 expect 'the mask cuts the original to the same shape' 0 '' "$bin" prune apply "$work/net.cfg" "$work/net.weights" -mask "$work/a/net-pruned.mask.json" -out "$work/again"
 same 'the mask gives the same cfg' "$work/a/net-pruned.cfg" "$work/again/net-pruned.cfg"
+expect 'its scores are a score file of the original' 0 'mask written' "$bin" prune select "$work/net.cfg" "$work/net.weights" -scores "$work/a/net-scores.json" -macs 0.5 -out "$work/scored.json"
+report 'they say how they were smoothed' "$work/a/net-scores.json" 'r["momentum"] == {"value": 0.9, "iterations": json.load(open("'"$work"'/a/report.json"))["iterations"]} and r["minibatches"] > 0'
+report 'what is gone scores lowest' "$work/a/net-scores.json" 'len({u["score"] for u in r["units"]}) > 9 and sum(u["score"] == 0 for u in r["units"]) > 9 and min(u["score"] for u in r["units"]) == 0'
 expect 'run repeats' 0 '' "${run[@]}" -macs 0.5 -finetune 10i -out "$work/b"
 same 'the same seed gives the same weights' "$work/a/net-pruned.weights" "$work/b/net-pruned.weights"
 expect 'report shows the table again' 0 'multiply-adds' "$bin" prune report "$work/a"
