@@ -41,7 +41,7 @@ import numpy as np
 import torch
 
 sys.dont_write_bytecode = True
-from reference_net import KEEPS_ZERO, PRODUCERS, Net, Units, depthwise  # noqa: E402
+from reference_net import Net, Units  # noqa: E402
 
 FOLDER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "tests", "golden", "criteria")
 NETWORKS = ["plain", "residual", "grouped", "kinked", "detector"]

@@ -174,7 +174,7 @@ class Net:
         return sum(self.yolo_loss(l, outputs[l.index], truths) for l in self.heads)
 
     def head_inputs(self, outputs):
-        """(images, values) all that heads read, and (images, values) the diagonal of d2E_b/dy2 of a detector."""
+        """(images, values) all that heads read."""
         return torch.cat([outputs[l.index].flatten(1) for l in self.heads], 1)
 
     def curvature(self, outputs, truths):
