@@ -88,7 +88,7 @@ fi
 
 # The program starts without the host's libraries (a fifth of a second); what it will ask of them, they have.
 names() { nm -D --defined-only "$@" | awk '{print $3}'; }
-libraries() { echo "$host"; gcc -print-file-name=libopenblas.so; ldd "$bin" | awk '$3 ~ /^\// {print $3}'; }
+libraries() { echo "$host"; gcc -print-file-name=libopenblas.so; gcc -print-file-name=liblapacke.so; ldd "$bin" | awk '$3 ~ /^\// {print $3}'; }
 missing() { nm -D "$bin" | awk '$1 == "U" && $2 !~ /@/ {print $2}' | sort -u | comm -23 - <(libraries | while read -r l; do names "$l"; done | sort -u); }
 needed() { readelf -d "$bin" | grep -cE 'NEEDED.*(darknet|openblas|opencv)'; }
 if [ -z "${SAN:-}" ] && [ -x "$bin" ]; then
