@@ -2,6 +2,7 @@
 #include <cjson/cJSON.h>
 #include <math.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "../run/run.h"
 #include "common.h"
@@ -21,13 +22,20 @@ static const char usage[] =
     "\n"
     "  -out DIR          folder for the files; made when missing (default: pruned)\n"
     PRUNE_SELECT_HELP
-    "  -criterion C      what makes a unit important: 'darknet prune criteria' (default: taylor-fo)\n"
+    "  -criterion C      what makes a unit important: 'darknet prune criteria' lists them; auto:\n"
+    "                    taylor-logits-greedy for classifiers with a softmax, else taylor-fo (default:\n"
+    "                    auto)\n"
+    "  -score hook|pass  what feeds the criterion: training itself, or a pass over images between training\n"
+    "                    steps (default: hook for the criteria that need nothing else)\n"
+    "  -score-images N   images of such a pass, drawn as in training, other ones each time (default: as\n"
+    "                    many as are trained on between removals)\n"
     "  -norm 1|2         magnitude: L1 or L2 norm of a filter (default: 2)\n"
     "  -batches-per-iteration N\n"
     "                    training steps between removals (default: 10)\n"
     "  -remove-per-iteration F\n"
     "                    fraction of the initial units that goes each time (default: 0.02)\n"
-    "  -momentum-score M smoothing of scores between iterations (default: 0.9)\n"
+    "  -momentum-score M smoothing of scores between iterations (default: 0.9; 0 for\n"
+    "                    taylor-logits-greedy, whose scores are an order)\n"
     "  -finetune N       training after the rewrite: epochs ('2', '0.5') or iterations ('300i')\n"
     "                    (default: 0)\n"
     "  -total N          training in all, pruning steps included; the rest is fine-tuning (wins over\n"
@@ -58,18 +66,32 @@ static const char usage[] =
 
 static const struct prune_flag flags[] = {
     {"out", true}, PRUNE_SELECT_FLAGS, {"criterion", true}, {"norm", true}, {"batches-per-iteration", true}, {"remove-per-iteration", true},
-    {"momentum-score", true}, {"finetune", true}, {"total", true}, {"lr", true}, {"finetune-lr", true}, {"momentum", true}, {"decay", true}, {"recalibrate", true},
+    {"momentum-score", true}, {"score", true}, {"score-images", true}, {"finetune", true}, {"total", true}, {"lr", true}, {"finetune-lr", true}, {"momentum", true}, {"decay", true}, {"recalibrate", true},
     {"max-loss", true}, {"min-accuracy", true}, {"images", true}, {"letterbox", true}, PRUNE_HOST_FLAGS, {"keep-work", false}, {0}};
+
+/* Criterion and what feeds it; "auto" leaves the criterion to the run, which knows the network. */
+static enum prune_code read_criterion(const struct prune_args *a, struct prune_loop_options *loop, struct prune_status *st)
+{
+    const char *name = prune_args_string(a, "criterion", "auto"), *feed = prune_args_string(a, "score", NULL);
+    long images = 0;
+    enum prune_code rc = strcmp(name, "auto") ? prune_args_criterion(name, &loop->criterion, st) : PRUNE_OK;
+    if (rc) return rc;
+    if (feed && strcmp(feed, "hook") && strcmp(feed, "pass")) return prune_fail_usage(st, "flag '-score': '%s' is not one of hook, pass", feed);
+    loop->feed = !feed ? PRUNE_FEED_DEFAULT : strcmp(feed, "hook") ? PRUNE_FEED_PASS : PRUNE_FEED_HOOK;
+    rc = prune_args_int(a, "score-images", 1, 1000000000, 0, &images, st);
+    if (!rc) rc = prune_args_double(a, "momentum-score", 0, 0.9999, NAN, &loop->smoothing, st);
+    loop->score_images = (size_t)images;
+    return rc;
+}
 
 static enum prune_code read_loop(const struct prune_args *a, struct prune_loop_options *loop, struct prune_status *st)
 {
     long norm = 2, batches = 10;
     enum prune_code rc = prune_args_select(a, false, &loop->select, st);
-    if (!rc) rc = prune_args_criterion(prune_args_string(a, "criterion", "taylor-fo"), &loop->criterion, st);
+    if (!rc) rc = read_criterion(a, loop, st);
     if (!rc) rc = prune_args_int(a, "norm", 1, 2, 2, &norm, st);
     if (!rc) rc = prune_args_int(a, "batches-per-iteration", 1, 1000000, 10, &batches, st);
     if (!rc) rc = prune_args_double(a, "remove-per-iteration", 1e-6, 1, 0.02, &loop->remove_per_iteration, st);
-    if (!rc) rc = prune_args_double(a, "momentum-score", 0, 0.9999, 0.9, &loop->smoothing, st);
     if (!rc) rc = prune_args_double(a, "lr", 1e-9, 10, 0, &loop->step.rate, st);
     if (!rc) rc = prune_args_double(a, "momentum", 0, 0.9999, NAN, &loop->step.momentum, st);
     if (!rc) rc = prune_args_double(a, "decay", 0, 1, NAN, &loop->step.decay, st);

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "../base/progress.h"
+#include "../score/scoring.h"
 
 /* Shrinking costs a reload; it pays once a quarter of the present multiply-adds is masked. A floor needs the old shape to roll back to. */
 static const double SHRINK_BELOW = 0.75;
@@ -16,7 +17,10 @@ struct loop {
     struct prune_loop_result *r;
     struct prune_score_input input;
     struct prune_weights weights;    /* open while input.weights is set */
-    void *state;                     /* of the criterion, for the present units */
+    struct prune_scored scored;      /* of the criterion, for the present units */
+    bool passes;                     /* fed by scoring passes; else by training (or by nothing) */
+    unsigned signals;                /* of training */
+    size_t trained_images;           /* in this iteration */
     size_t initial_units;
     uint8_t *held_removed;           /* last mask that kept the floors */
     bool held;
@@ -31,7 +35,7 @@ static enum prune_code on_signals(void *user, const struct prune_signals *signal
 {
     struct loop *l = user;
     if (!isfinite(signals->loss)) return prune_fail(st, "loss is not finite in minibatch %llu", (unsigned long long)signals->minibatch);
-    if (l->state) l->o->criterion->accumulate(l->state, &l->input, signals);
+    if (!l->passes && l->scored.state) l->scored.criterion->accumulate(l->scored.state, &l->input, signals);
     return PRUNE_OK;
 }
 
@@ -56,33 +60,49 @@ static void release_weights(struct loop *l)
 static enum prune_code criterion_begin(struct loop *l, struct prune_status *st)
 {
     l->input = (struct prune_score_input){.net = &l->w->net, .units = &l->w->units, .seed = l->o->seed, .norm = l->o->norm};
-    size_t bytes = l->o->criterion->state_size(&l->input);
-    l->state = calloc(1, bytes ? bytes : 1);
-    if (!l->state) return prune_fail_memory(st, bytes, "scores");
-    l->o->criterion->init(l->state, &l->input);
-    return PRUNE_OK;
+    return prune_scored_init(&l->scored, 1, &l->input, st);
+}
+
+static void criterion_free(struct loop *l) { prune_scored_free(&l->scored, 1); }
+
+/* The gates of training are put back even after a failure: a run that is interrupted here still writes its pair. */
+static enum prune_code scoring_pass(struct loop *l, struct prune_status *st)
+{
+    struct prune_work *w = l->w;
+    float *z = prune_work_gate_values(w, st);
+    if (!z) return PRUNE_FAILED;
+    struct prune_scoring s = {.host = w->host, .host_net = w->host_net, .input = l->input, .set = w->options.train, .z = z};
+    struct prune_scoring_facts facts = {0};
+    s.set.drawn = true;
+    s.set.first = l->r->score_images;
+    s.set.limit = l->o->score_images ? l->o->score_images : l->trained_images;
+    enum prune_code rc = prune_scoring_feed(&s, &l->scored, 1, &facts, st), back = prune_work_regate(w, rc ? NULL : st);
+    l->r->score_images += facts.images;
+    free(z);
+    return rc ? rc : back;
+}
+
+static enum prune_code fresh_scores(struct loop *l, struct prune_status *st)
+{
+    const double start = prune_now();
+    enum prune_code rc = l->passes ? scoring_pass(l, st) : PRUNE_OK;
+    if (!rc && l->scored.criterion->needs_weights) rc = read_present_weights(l, st);
+    if (!rc) rc = prune_scored_finish(&l->scored, 1, &l->input, st);
+    release_weights(l);
+    l->r->score_seconds += prune_now() - start;
+    return rc;
 }
 
 /* Smoothed scores; the first iteration has nothing to smooth with. */
 static enum prune_code criterion_end(struct loop *l, struct prune_status *st)
 {
     struct prune_work *w = l->w;
-    double *fresh = calloc(w->units.count ? w->units.count : 1, sizeof *fresh);
-    enum prune_code rc = fresh ? PRUNE_OK : prune_fail_memory(st, w->units.count * sizeof *fresh, "scores");
-    if (!rc && l->o->criterion->needs_weights) rc = read_present_weights(l, st);
-    if (!rc) rc = l->o->criterion->finish(l->state, &l->input, fresh, st);
-    release_weights(l);
+    enum prune_code rc = fresh_scores(l, st);
+    if (rc) return rc;
     double keep = w->scored ? l->o->smoothing : 0;
-    for (size_t u = 0; !rc && u < w->units.count; u++) w->scores[u] = keep * w->scores[u] + (1 - keep) * fresh[u];
-    if (!rc) w->scored = true;
-    free(fresh);
-    return rc;
-}
-
-static void criterion_free(struct loop *l)
-{
-    free(l->state);
-    l->state = NULL;
+    for (size_t u = 0; u < w->units.count; u++) w->scores[u] = keep * w->scores[u] + (1 - keep) * l->scored.scores[u];
+    w->scored = true;
+    return PRUNE_OK;
 }
 
 static double remaining(const struct loop *l, const struct prune_cost *cost)
@@ -109,12 +129,14 @@ static enum prune_code train_some(struct loop *l, struct prune_status *st)
     struct prune_cost cost = present_cost(l);
     double left = remaining(l, &cost), goal = 1 - l->o->select.remain;
     size_t done = goal > 0 ? (size_t)(1000 * fmin(1, (1 - left) / goal)) : 1000;
+    l->trained_images = 0;
     for (size_t i = 0; i < l->o->batches_per_iteration; i++) {
         struct prune_step step;
         enum prune_code rc = l->w->host->train_step(l->w->host_net, &l->o->step, &step, st);
         if (rc) return rc;
         sum += step.loss;
         l->r->images += step.images;
+        l->trained_images += step.images;
         l->r->steps++;
         prune_progress_update(&l->progress, done, "iteration %zu, step %zu, %.1f%% left, loss %.4f", l->r->iterations + 1, l->r->steps, 100 * left, step.loss);
         if (interrupted(l->w->host)) return prune_fail(st, "interrupted"), PRUNE_INTERRUPTED;
@@ -182,7 +204,7 @@ static enum prune_code shrink_if_it_pays(struct loop *l, struct prune_status *st
     prune_units_cost(&l->w->net, &l->w->units, none, &whole);
     free(none);
     if (has_floor(l->o) || !(l->w->host->capabilities & PRUNE_CAN_STATE) || (double)now.macs > SHRINK_BELOW * (double)whole.macs) return PRUNE_OK;
-    return prune_work_shrink(l->w, l->o->criterion->signals, on_signals, l, st);
+    return prune_work_shrink(l->w, l->signals, on_signals, l, st);
 }
 
 /* One removal; *met says whether the target is reached. */
@@ -229,11 +251,14 @@ enum prune_code prune_loop(struct prune_work *w, const struct prune_loop_options
 {
     *r = (struct prune_loop_result){.loss = NAN, .floor_value = NAN};
     struct loop l = {.w = w, .o = o, .r = r, .initial_units = w->units.count};
+    l.scored.criterion = o->criterion;
+    l.passes = prune_feeds_by_pass(o->criterion, o->feed);
+    l.signals = l.passes ? 0 : o->criterion->signals;
     l.held_removed = calloc(w->units.count ? w->units.count : 1, 1);
     if (!l.held_removed) return prune_fail_memory(st, w->units.count, "mask");
     prune_progress_start(&l.progress, stderr, "prune", 1000);
     bool finished = false;
-    enum prune_code rc = prune_work_train(w, o->criterion->signals, on_signals, &l, st);
+    enum prune_code rc = prune_work_train(w, l.signals, on_signals, &l, st);
     while (!rc && !finished) rc = iterate(&l, &finished, st);
     prune_progress_end(&l.progress);
     if (r->stopped_by) r->target_met = false;

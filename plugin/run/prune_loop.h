@@ -1,14 +1,19 @@
 /* The pruning loop: train a few minibatches with gates and hook, score, mask the least important units, and so on until the target
- * (Taylor paper, section 3.1: iterate, 10 minibatches on CIFAR, about 2% of the initial units per iteration, training goes on meanwhile). */
+ * (Taylor paper, section 3.1: iterate, 10 minibatches on CIFAR, about 2% of the initial units per iteration, training goes on meanwhile).
+ * Criteria that training cannot feed get a scoring pass at the end of an iteration, with rolling statistics and the gates in force, over images drawn as in
+ * training; each iteration sees other ones. It leaves training as it was: what is trained does not depend on whether there was a pass. */
 #ifndef PRUNE_RUN_PRUNE_LOOP_H
 #define PRUNE_RUN_PRUNE_LOOP_H
 
 #include "../score/criteria.h"
 #include "../select/select.h"
+#include "feed.h"
 #include "work.h"
 
 struct prune_loop_options {
     const struct prune_criterion *criterion;
+    enum prune_feed feed;
+    size_t score_images;             /* of a scoring pass, drawn as in training; 0 = as many as the iteration trains on */
     int norm;                        /* magnitude: 1 or 2 */
     uint64_t seed;
     struct prune_select_options select;  /* .original filled by the caller: cost of the user's network */
@@ -23,6 +28,8 @@ struct prune_loop_options {
 
 struct prune_loop_result {
     size_t iterations, steps, images;
+    size_t score_images;             /* seen by scoring passes */
+    double score_seconds;            /* in them, and in turning what was seen into scores */
     double loss;                     /* mean training loss of the last iteration */
     bool target_met;                 /* false: a floor stopped the removal, or the user did */
     const char *stopped_by;          /* NULL, "-max-loss", "-min-accuracy" */

@@ -21,6 +21,8 @@ struct run {
     struct prune_units units;
     struct prune_mask_origin origin;
     struct prune_cost original;              /* of the user's network: what targets are fractions of */
+    struct prune_loop_options loop;          /* the user's, with what was left open filled in */
+    const char *chosen_for;                  /* networks the criterion is the default of; NULL: the user named it */
     struct prune_work work;
     struct prune_loop_result pruned;
     char *base, *folder;                     /* <out>/work */
@@ -94,6 +96,18 @@ static enum prune_code check_target(struct run *r, struct prune_status *st)
     return rc;
 }
 
+static enum prune_code settle_criterion(struct run *r, struct prune_status *st)
+{
+    if (!r->loop.criterion) r->loop.criterion = prune_default_criterion(&r->net, &r->chosen_for);
+    if (isnan(r->loop.smoothing)) r->loop.smoothing = prune_default_smoothing(r->loop.criterion);
+    const struct prune_criterion *c = r->loop.criterion;
+    enum prune_code rc = prune_feed_check(c, r->loop.feed, &r->net, st);
+    if (!rc && r->loop.score_images && !prune_feeds_by_pass(c, r->loop.feed))
+        rc = prune_fail_usage(st, "flag '-score-images' has no meaning without scoring passes: criterion '%s' %s", c->name,
+                              c->signals ? "is fed by training; add '-score pass'" : "reads no images");
+    return rc ? rc : prune_host_check(r->host, c->signals | (c->perturbs ? PRUNE_CAN_PERTURB : 0u), st);
+}
+
 /* Everything that can be refused without the host is refused here. */
 static enum prune_code check_inputs(struct run *r, struct prune_status *st)
 {
@@ -109,7 +123,8 @@ static enum prune_code check_inputs(struct run *r, struct prune_status *st)
     if (rc) return rc;
     if (r->net.task == PRUNE_TASK_OTHER)
         return prune_fail(st, "'%s' has no softmax, cost, yolo, region or detection layer at its end: nothing to train or evaluate", r->o->cfg);
-    rc = check_target(r, st);
+    rc = settle_criterion(r, st);
+    if (!rc) rc = check_target(r, st);
     if (rc) return rc;
     r->origin.cfg_path = r->o->cfg;
     r->origin.weights_path = r->o->weights;
@@ -146,17 +161,33 @@ static void read_facts(struct run *r)
     r->train_images = facts.train_images;
 }
 
+static const char *fed_by(const struct prune_loop_options *loop)
+{
+    if (!loop->criterion->signals) return "weights";
+    return prune_feeds_by_pass(loop->criterion, loop->feed) ? "pass" : "hook";
+}
+
+static void say_plan(const struct run *r)
+{
+    const struct prune_loop_options *loop = &r->loop;
+    fprintf(stderr, "pruning with %s", loop->criterion->name);
+    if (r->chosen_for) fprintf(stderr, " (the default for %s)", r->chosen_for);
+    fprintf(stderr, ": %zu training steps, ", loop->batches_per_iteration);
+    if (prune_feeds_by_pass(loop->criterion, loop->feed))
+        fprintf(stderr, "a scoring pass over %zu images, ", loop->score_images ? loop->score_images : loop->batches_per_iteration * r->images_per_step);
+    fprintf(stderr, "then %.1f%% of the units, until %.2f remain; rate %g\n", 100 * loop->remove_per_iteration, loop->select.remain, r->step.rate);
+}
+
 static enum prune_code prune_while_training(struct run *r, struct prune_status *st)
 {
-    struct prune_loop_options loop = r->o->loop;
+    struct prune_loop_options *loop = &r->loop;
     read_facts(r);
-    loop.select.original = r->original;
-    loop.valid = valid_set(r);
-    loop.seed = r->o->seed;
-    loop.step = r->step;
-    fprintf(stderr, "pruning with %s: %zu training steps, then %.1f%% of the units, until %.2f remain; rate %g\n", loop.criterion->name,
-            loop.batches_per_iteration, 100 * loop.remove_per_iteration, loop.select.remain, r->step.rate);
-    enum prune_code rc = prune_loop(&r->work, &loop, &r->pruned, st);
+    loop->select.original = r->original;
+    loop->valid = valid_set(r);
+    loop->seed = r->o->seed;
+    loop->step = r->step;
+    say_plan(r);
+    enum prune_code rc = prune_loop(&r->work, loop, &r->pruned, st);
     read_facts(r);   /* the training list is known now */
     if (!rc && r->pruned.stopped_by)
         fprintf(stderr, "removal stopped by %s (measured %g); rolled back to the last state that held\n", r->pruned.stopped_by, r->pruned.floor_value);
@@ -284,7 +315,10 @@ static void describe(struct run *r)
     cJSON_AddStringToObject(report, "cfg_hash", r->origin.cfg_hash);
     cJSON_AddStringToObject(report, "weights", r->o->weights);
     cJSON_AddStringToObject(report, "weights_hash", r->origin.weights_hash);
-    cJSON_AddStringToObject(report, "criterion", r->o->loop.criterion->name);
+    cJSON_AddStringToObject(report, "criterion", r->loop.criterion->name);
+    cJSON_AddBoolToObject(report, "criterion_chosen", r->chosen_for != NULL);
+    cJSON_AddStringToObject(report, "score", fed_by(&r->loop));
+    cJSON_AddNumberToObject(report, "momentum_score", r->loop.smoothing);
     cJSON_AddStringToObject(report, "target", targets[r->o->loop.select.target]);
     cJSON_AddNumberToObject(report, "remain", r->o->loop.select.remain);
     cJSON_AddNumberToObject(report, "seed", (double)r->o->seed);
@@ -298,6 +332,8 @@ static void describe_training(struct run *r)
 {
     cJSON_AddNumberToObject(r->report, "iterations", (double)r->pruned.iterations);
     cJSON_AddNumberToObject(r->report, "pruning_steps", (double)r->pruned.steps);
+    cJSON_AddNumberToObject(r->report, "score_images", (double)r->pruned.score_images);
+    cJSON_AddNumberToObject(r->report, "score_seconds", r->pruned.score_seconds);
     cJSON_AddNumberToObject(r->report, "finetune_steps", (double)r->finetune_steps);
     cJSON_AddNumberToObject(r->report, "images_per_step", (double)r->images_per_step);
     cJSON_AddNumberToObject(r->report, "rate", r->step.rate);
@@ -359,10 +395,10 @@ static enum prune_code steps(struct run *r, struct prune_status *st)
 
 enum prune_code prune_run(const struct prune_host *host, const struct prune_run_options *o, cJSON **report, struct prune_status *st)
 {
-    struct run r = {.host = host, .o = o, .report = cJSON_CreateObject()};
+    struct run r = {.host = host, .o = o, .loop = o->loop, .report = cJSON_CreateObject()};
     *report = NULL;
     if (!r.report) return prune_fail_memory(st, 0, "report");
-    enum prune_code rc = prune_host_check(host, PRUNE_CAN_TRAIN | PRUNE_CAN_STATE | o->loop.criterion->signals, st);
+    enum prune_code rc = prune_host_check(host, PRUNE_CAN_TRAIN | PRUNE_CAN_STATE, st);
     if (!rc) rc = steps(&r, st);
     run_free(&r);
     if (rc) cJSON_Delete(r.report);

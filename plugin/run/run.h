@@ -13,6 +13,7 @@ struct prune_run_options {
     const char *data, *cfg, *weights, *out;
     const char *protect;                 /* layer ranges or NULL */
     struct prune_loop_options loop;      /* criterion, selection, rates; .select.original and .valid are filled by the run;
+                                            .criterion NULL = prune_default_criterion, .smoothing NAN = prune_default_smoothing,
                                             .step.rate 0 = prune_default_rate, .step.momentum and .decay NAN = the cfg's */
     const char *finetune;                /* "2" epochs or "300i"; NULL: none */
     double finetune_rate;                /* where fine-tuning starts; 0 = the rate of pruning */

@@ -80,21 +80,39 @@ enum prune_code prune_work_open(struct prune_work *w, const struct prune_host *h
     return rc;
 }
 
+static enum prune_code attach(struct prune_work *w, struct prune_status *st)
+{
+    return w->host->gates_attach(w->host_net, w->units.sites, w->units.site_count, w->units.count, st);
+}
+
 enum prune_code prune_work_train(struct prune_work *w, unsigned signals, prune_sink sink, void *user, struct prune_status *st)
 {
-    enum prune_code rc = w->host->gates_attach(w->host_net, w->units.sites, w->units.site_count, w->units.count, st);
+    enum prune_code rc = attach(w, st);
     if (!rc) rc = w->host->train_start(w->host_net, &w->options.train, signals, sink, user, st);
     return rc;
 }
 
-enum prune_code prune_work_mask(struct prune_work *w, struct prune_status *st)
+float *prune_work_gate_values(const struct prune_work *w, struct prune_status *st)
 {
     float *z = malloc((w->units.count ? w->units.count : 1) * sizeof *z);
-    if (!z) return prune_fail_memory(st, w->units.count * sizeof *z, "gate values");
-    for (size_t u = 0; u < w->units.count; u++) z[u] = w->removed[u] ? 0.0f : 1.0f;
+    if (!z) prune_fail_memory(st, w->units.count * sizeof *z, "gate values");
+    for (size_t u = 0; z && u < w->units.count; u++) z[u] = w->removed[u] ? 0.0f : 1.0f;
+    return z;
+}
+
+enum prune_code prune_work_mask(struct prune_work *w, struct prune_status *st)
+{
+    float *z = prune_work_gate_values(w, st);
+    if (!z) return PRUNE_FAILED;
     enum prune_code rc = w->host->gates_set(w->host_net, z, w->units.count, st);
     free(z);
     return rc;
+}
+
+enum prune_code prune_work_regate(struct prune_work *w, struct prune_status *st)
+{
+    enum prune_code rc = attach(w, st);
+    return rc ? rc : prune_work_mask(w, st);
 }
 
 static enum prune_code slice_file(const struct prune_plan *plan, const struct prune_net *net, const char *in, const char *out, struct prune_status *st)

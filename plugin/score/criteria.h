@@ -26,6 +26,7 @@ struct prune_criterion {
     bool needs_weights;
     const char *cost;                  /* in passes, for the user */
     enum prune_gate_choice gate;       /* the placement it is defined on */
+    bool is_order;                     /* scores are an order of removal: those of different weights or images do not average */
     bool is_signed;                    /* an estimate of the loss change itself: select by the value, correlate its square */
     size_t (*state_size)(const struct prune_score_input *in);              /* flat state: saved, merged and loaded as bytes */
     void (*init)(void *state, const struct prune_score_input *in);

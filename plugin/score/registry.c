@@ -141,6 +141,7 @@ static const struct prune_criterion CRITERIA[] = {
         .source = "docs/taylor-logits.md",
         .signals = PRUNE_SIGNAL_MARGINS,
         .cost = "as taylor-logits",
+        .is_order = true,
         .state_size = prune_logits_greedy_size, .init = prune_logits_greedy_init, .merge = prune_logits_greedy_merge,
         .state_ok = prune_logits_greedy_ok,
         .accumulate = prune_logits_greedy_accumulate, .finish = prune_logits_greedy_finish,

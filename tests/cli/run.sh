@@ -23,6 +23,9 @@ cp "$work/net.weights" "$work/net.weights.before"
 run=("$bin" prune run "$work/c/shapes.data" "$work/net.cfg" "$work/net.weights" -batches-per-iteration 2 -recalibrate 64 -seed 4)
 expect 'run prunes to half the multiply-adds' 0 'multiply-adds' "${run[@]}" -macs 0.5 -finetune 10i -out "$work/a"
 report 'the target is met within one selection step' "$work/a/report.json" '0.45 < r["after"]["macs"] / r["before"]["macs"] <= 0.5 and r["target_met"]'
+if grep -qF 'pruning with taylor-logits-greedy (the default for classifiers with a softmax)' "$work/err"; then ok 'the criterion that was chosen is said'; else bad 'the criterion that was chosen is said'; fi
+report 'and told, with what fed it: a pass over as many images as 2 steps train on' "$work/a/report.json" \
+    'r["criterion"] == "taylor-logits-greedy" and r["criterion_chosen"] and r["score"] == "pass" and r["momentum_score"] == 0 and r["score_images"] == 32 * r["iterations"] > 0'
 report 'masked and rewritten network agree' "$work/a/report.json" 'r["verified"] <= 1e-4'
 report 'stages are told in order' "$work/a/report.json" '[s["name"] for s in r["stages"]] == ["unpruned", "rewritten", "recalibrated", "after"]'
 same 'the cfg is not touched' "$work/net.cfg" "$work/net.cfg.before"
@@ -43,6 +46,21 @@ else echo 'skip: no /usr/bin/darknet'; fi
 expect 'another criterion, parameters as target' 0 'parameters' "${run[@]}" -params 0.6 -criterion magnitude -multiple 4 -out "$work/m"
 report 'parameters meet their target' "$work/m/report.json" 'r["after"]["parameters"] <= 0.6 * r["before"]["parameters"]'
 if grep '^filters=' "$work/m/net-pruned.cfg" | grep -vE '=(3|8|10)$' | cut -d= -f2 | awk '$1 % 4 {exit 1}'; then ok 'kept counts are multiples'; else bad 'kept counts are multiples'; fi
+
+# what feeds a criterion
+expect 'training feeds first-order criteria' 0 'multiply-adds' "${run[@]}" -macs 0.7 -criterion taylor-fo -out "$work/hook"
+report 'without a pass' "$work/hook/report.json" 'r["score"] == "hook" and r["score_images"] == 0 and not r["criterion_chosen"] and r["momentum_score"] == 0.9'
+expect 'or passes do' 0 'multiply-adds' "${run[@]}" -macs 0.7 -criterion taylor-fo -score pass -score-images 24 -momentum-score 0.5 -out "$work/pass"
+report 'over the number of images that is given' "$work/pass/report.json" 'r["score"] == "pass" and r["score_images"] == 24 * r["iterations"] and r["momentum_score"] == 0.5'
+expect 'a criterion of several passes, gates of its own choice' 0 'multiply-adds' "${run[@]}" -macs 0.7 -criterion taylor-so-row -remove-per-iteration 0.1 -out "$work/row"
+report 'meets the target' "$work/row/report.json" 'r["criterion"] == "taylor-so-row" and 0.5 < r["after"]["macs"] / r["before"]["macs"] <= 0.7 and r["verified"] <= 1e-4'
+expect 'one that is signed, by probes' 0 'multiply-adds' "${run[@]}" -macs 0.8 -criterion obd-gn -remove-per-iteration 0.1 -out "$work/gn"
+expect 'one that moves a gate at a time' 0 'multiply-adds' "${run[@]}" -macs 0.8 -criterion taylor-so -score-images 8 -remove-per-iteration 0.2 -out "$work/so"
+expect 'one of feature maps' 0 'multiply-adds' "${run[@]}" -macs 0.8 -criterion hrank -score-images 8 -remove-per-iteration 0.2 -out "$work/rank"
+expect 'training cannot feed margins' 2 "criterion 'taylor-logits' cannot be fed by training" "${run[@]}" -macs 0.5 -criterion taylor-logits -score hook -out "$work/no"
+expect 'nothing feeds magnitude' 2 "no meaning for criterion 'magnitude'" "${run[@]}" -macs 0.5 -criterion magnitude -score pass -out "$work/no"
+expect 'images of a pass that is not made' 2 "add '-score pass'" "${run[@]}" -macs 0.5 -criterion taylor-fo -score-images 8 -out "$work/no"
+expect 'a third way of feeding' 2 "'both' is not one of hook, pass" "${run[@]}" -macs 0.5 -score both -out "$work/no"
 
 # floors and refusals
 expect 'a floor that nothing holds is an error' 1 '-max-loss' "${run[@]}" -macs 0.5 -max-loss 0.0001 -out "$work/f"
@@ -75,6 +93,11 @@ expect 'a detector to prune' 0 '' "$bin" detector train "$work/d/shapes.data" "$
 expect 'run prunes a detector' 0 'mAP@0.5' "$bin" prune run "$work/d/shapes.data" "$work/box.cfg" "$work/d/backup/box_final.weights" -macs 0.6 -batches-per-iteration 1 \
     -remove-per-iteration 0.1 -recalibrate 16 -finetune 4i -letterbox 0 -out "$work/e"
 report 'its target is met' "$work/e/report.json" 'r["after"]["macs"] <= 0.6 * r["before"]["macs"] and r["verified"] <= 1e-4'
+report 'its criterion was chosen by its head' "$work/e/report.json" 'r["criterion"] == "taylor-fo" and r["criterion_chosen"] and r["score"] == "hook"'
+expect 'a detector has no margins' 2 "criterion 'taylor-logits-greedy' needs a classifier" "$bin" prune run "$work/d/shapes.data" "$work/box.cfg" "$work/d/backup/box_final.weights" -macs 0.6 \
+    -criterion taylor-logits-greedy -out "$work/no"
+expect 'but curvature' 0 'mAP@0.5' "$bin" prune run "$work/d/shapes.data" "$work/box.cfg" "$work/d/backup/box_final.weights" -macs 0.8 -batches-per-iteration 1 \
+    -remove-per-iteration 0.2 -criterion taylor-so-gn -score-images 8 -recalibrate 16 -letterbox 0 -out "$work/curved"
 differ 'its cfg changed' "$work/box.cfg" "$work/e/box-pruned.cfg"
 
 echo "$passed passed, $failed failed"

@@ -31,7 +31,17 @@ struct prune_host_net {
     uint64_t step;
 };
 
-struct fake { double loss_per_mask, base_loss; size_t opened, interrupt_after, steps; double nan_at; };
+enum { MOST_PASSES = 64 };
+struct fake {
+    double loss_per_mask, base_loss;
+    size_t opened, interrupt_after, steps;
+    double nan_at;
+    unsigned training_signals;
+    const struct prune_work *work;               /* its mask must be in force in every training step; NULL: not looked at */
+    size_t passes, interrupt_in_pass;
+    struct prune_image_set sets[MOST_PASSES];    /* of the passes */
+    size_t shut[MOST_PASSES];                    /* gates shut in them */
+};
 
 static struct fake fake_state;
 
@@ -100,7 +110,8 @@ static enum prune_code fake_set(struct prune_host_net *net, const float *z, size
 
 static enum prune_code fake_start(struct prune_host_net *net, const struct prune_image_set *set, unsigned signals, prune_sink sink, void *user, struct prune_status *st)
 {
-    (void)set, (void)signals, (void)st;
+    (void)set, (void)st;
+    fake_state.training_signals = signals;
     net->sink = sink;
     net->user = user;
     return PRUNE_OK;
@@ -113,6 +124,7 @@ static enum prune_code fake_step(struct prune_host_net *net, const struct prune_
     if ((double)fake_state.steps == fake_state.nan_at) return prune_fail(st, "loss is nan at iteration %zu", fake_state.steps);
     double loss = fake_state.base_loss;
     double *g = calloc(net->units ? net->units : 1, sizeof *g);
+    for (size_t u = 0; fake_state.work && u < net->units; u++) assert_true(net->z[u] == (fake_state.work->removed[u] ? 0.0f : 1.0f));
     for (size_t u = 0; u < net->units; u++) {
         g[u] = net->z[u] > 0 ? net->importance[u] : 0;
         if (net->z[u] == 0) loss += fake_state.loss_per_mask;
@@ -125,11 +137,36 @@ static enum prune_code fake_step(struct prune_host_net *net, const struct prune_
     return rc;
 }
 
+static void fake_facts(const struct prune_host_net *net, struct prune_net_facts *out)
+{
+    (void)net;
+    *out = (struct prune_net_facts){.batch = 4, .subdivisions = 1, .classes = 10};
+}
+
+/* One minibatch, whatever the set: gradients of importance times gate, so that what moves with the gate is known as well. */
+static enum prune_code fake_score(struct prune_host_net *net, const struct prune_image_set *set, const struct prune_score_options *o, prune_sink sink, void *user, struct prune_status *st)
+{
+    (void)o;
+    assert_true(fake_state.passes < MOST_PASSES);
+    size_t *shut = &fake_state.shut[fake_state.passes];
+    double *g = calloc(net->units ? net->units : 1, sizeof *g);
+    for (size_t u = 0; u < net->units; u++) {
+        g[u] = net->importance[u] * (double)net->z[u] + 1;
+        *shut += net->z[u] == 0;
+    }
+    fake_state.sets[fake_state.passes++] = *set;
+    struct prune_signals s = {.images = set->limit, .units = net->units, .loss = 1, .gate_batch = {.data = g, .type = PRUNE_F64, .rank = 1, .shape = {net->units}, .strides = {1}}};
+    enum prune_code rc = sink(user, &s, st);
+    free(g);
+    return rc;
+}
+
 static void fake_stop(struct prune_host_net *net) { net->sink = NULL; }
 static void fake_reset(struct prune_host_net *net) { (void)net; }
 static bool fake_interrupted(void *context)
 {
     (void)context;
+    if (fake_state.interrupt_in_pass && fake_state.passes >= fake_state.interrupt_in_pass) return true;
     return fake_state.interrupt_after && fake_state.steps >= fake_state.interrupt_after;
 }
 
@@ -171,7 +208,7 @@ static enum prune_code fake_import(struct prune_host_net *net, const char *dir, 
 
 static const struct prune_host HOST = {
     .version = PRUNE_HOST_VERSION, .size = sizeof HOST, .capabilities = PRUNE_SIGNAL_GATE_BATCH | PRUNE_CAN_TRAIN | PRUNE_CAN_STATE, .name = "fake",
-    .open = fake_open, .close = fake_close, .gates_attach = fake_attach, .gates_set = fake_set, .train_start = fake_start, .train_step = fake_step,
+    .open = fake_open, .close = fake_close, .facts = fake_facts, .score = fake_score, .gates_attach = fake_attach, .gates_set = fake_set, .train_start = fake_start, .train_step = fake_step,
     .train_stop = fake_stop, .reset_momentum = fake_reset, .save_weights = fake_save, .export_state = fake_export, .import_state = fake_import,
     .interrupted = fake_interrupted,
 };
@@ -324,6 +361,93 @@ static void the_pair_written_after_shrinks_is_the_user_net_cut_once(void **state
     prune_work_close(&w);
 }
 
+/* A pass at the end of each iteration, over other images each time, with the mask in force; training runs with the mask and hands nothing over. */
+static void scoring_passes_find_the_same_units_and_leave_the_gates_to_training(void **state)
+{
+    struct fixture *x = *state;
+    struct prune_work w;
+    struct prune_status st = {0};
+    assert_int_equal(open_work(x, &w, &st), PRUNE_OK);
+    struct prune_loop_options o = loop_options(&w, 0.5);
+    size_t all = o.select.original.units;
+    struct prune_loop_result r;
+    o.feed = PRUNE_FEED_PASS;
+    fake_state.work = &w;
+    assert_int_equal(prune_loop(&w, &o, &r, &st), PRUNE_OK);
+    assert_true(w.shrinks >= 1);
+    assert_least_important(x, &w, (all + 1) / 2);
+    assert_int_equal(fake_state.training_signals, 0);
+    assert_int_equal(fake_state.passes, r.iterations);
+    assert_int_equal(r.score_images, 12 * r.iterations);
+    for (size_t i = 0; i < fake_state.passes; i++) {
+        assert_true(fake_state.sets[i].drawn && fake_state.sets[i].role == PRUNE_DATA_TRAIN);
+        assert_int_equal(fake_state.sets[i].first, 12 * i);   /* 3 steps of 4 images are an iteration */
+        assert_int_equal(fake_state.sets[i].limit, 12);
+    }
+    assert_int_equal(fake_state.shut[0], 0);
+    assert_int_equal(fake_state.shut[1], 3);
+    prune_work_close(&w);
+}
+
+static void the_hook_is_asked_where_it_can_and_no_pass_is_made(void **state)
+{
+    struct fixture *x = *state;
+    struct prune_work w;
+    struct prune_status st = {0};
+    assert_int_equal(open_work(x, &w, &st), PRUNE_OK);
+    struct prune_loop_options o = loop_options(&w, 0.8);
+    struct prune_loop_result r;
+    assert_int_equal(prune_loop(&w, &o, &r, &st), PRUNE_OK);
+    assert_int_equal(fake_state.training_signals, PRUNE_SIGNAL_GATE_BATCH);
+    assert_int_equal(fake_state.passes, 0);
+    assert_int_equal(r.score_images, 0);
+    prune_work_close(&w);
+}
+
+/* Two passes beside the first one, their gates beside the open ones; a number of images of the user's. */
+static void a_criterion_of_several_passes_scores_in_a_run(void **state)
+{
+    struct fixture *x = *state;
+    struct prune_work w;
+    struct prune_status st = {0};
+    assert_int_equal(open_work(x, &w, &st), PRUNE_OK);
+    struct prune_loop_options o = loop_options(&w, 0.8);
+    struct prune_loop_result r;
+    o.criterion = prune_criterion_find("taylor-so-row");
+    o.score_images = 7;
+    fake_state.work = &w;
+    assert_int_equal(prune_loop(&w, &o, &r, &st), PRUNE_OK);
+    assert_int_equal(fake_state.passes, 3 * r.iterations);
+    assert_int_equal(r.score_images, 7 * r.iterations);
+    for (size_t i = 0; i < fake_state.passes; i++) {
+        assert_int_equal(fake_state.sets[i].limit, 7);
+        assert_int_equal(fake_state.sets[i].first, 7 * (i / 3));
+    }
+    assert_least_important(x, &w, (size_t)ceil(0.2 * (double)o.select.original.units));
+    prune_work_close(&w);
+}
+
+static void an_interruption_in_a_pass_leaves_a_valid_mask_in_force(void **state)
+{
+    struct fixture *x = *state;
+    struct prune_work w;
+    struct prune_status st = {0};
+    assert_int_equal(open_work(x, &w, &st), PRUNE_OK);
+    struct prune_loop_options o = loop_options(&w, 0.5);
+    struct prune_loop_result r;
+    o.feed = PRUNE_FEED_PASS;
+    fake_state.interrupt_in_pass = 2;
+    assert_int_equal(prune_loop(&w, &o, &r, &st), PRUNE_INTERRUPTED);
+    assert_int_equal(r.iterations, 1);
+    size_t gone = 0;
+    for (size_t u = 0; u < w.units.count; u++) {
+        gone += w.removed[u];
+        assert_true(w.host_net->z[u] == (w.removed[u] ? 0.0f : 1.0f));
+    }
+    assert_int_equal(gone, 3);
+    prune_work_close(&w);
+}
+
 static void a_loss_ceiling_rolls_back_to_the_last_mask_that_held(void **state)
 {
     struct fixture *x = *state;
@@ -416,6 +540,10 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(the_loop_removes_exactly_the_least_important_units_through_shrinks, set_up, tear_down),
         cmocka_unit_test_setup_teardown(the_pair_written_after_shrinks_is_the_user_net_cut_once, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(scoring_passes_find_the_same_units_and_leave_the_gates_to_training, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(the_hook_is_asked_where_it_can_and_no_pass_is_made, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_criterion_of_several_passes_scores_in_a_run, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(an_interruption_in_a_pass_leaves_a_valid_mask_in_force, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_loss_ceiling_rolls_back_to_the_last_mask_that_held, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_ceiling_that_is_broken_from_the_start_is_an_error, set_up, tear_down),
         cmocka_unit_test_setup_teardown(an_interruption_leaves_a_valid_mask, set_up, tear_down),
