@@ -3,7 +3,7 @@
 # Starts from tests/fuzz/corpus/<name> and tests/golden (for what reads cfgs also cfg/ and cfg/styles); new inputs go to BUILD/corpus-<name>,
 # a crash to BUILD/crash-<name>-*. The dictionary of cfgs is made from THE table. Ends with executions, coverage and crashes of each.
 # usage: scripts/fuzz.sh BUILD SECONDS [-jobs N] [-only NAME] [-merge]
-#   -jobs N     N fuzzers at a time (default: 1)          -only NAME   one fuzzer: cfg, weights, mask, scores, units, apply
+#   -jobs N     N fuzzers at a time (default: 1)          -only NAME   one fuzzer: cfg, weights, mask, scores, state, units, apply
 #   -merge      afterwards, put what adds coverage into tests/fuzz/corpus/<name> (small inputs, 50 kB at most)
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -35,7 +35,7 @@ for source in plugin/*.c plugin/*/*.c; do
     [ "$object" -nt "$source" ] && [ -z "$(find plugin -name '*.h' -newer "$object" -print -quit)" ] && continue
     clang "${flags[@]}" "$sanitize" -fsanitize=fuzzer-no-link -c -o "$object" "$source"
 done
-libraries=(-lcjson -lxxhash -lm)
+libraries=(-lcjson -lxxhash -lm -llapacke)
 clang "${flags[@]}" "$sanitize" -o "$build/dictionary" tests/fuzz/dictionary.c "$build/plugin/model/layer_kinds.o"
 "$build/dictionary" | sort -u >"$build/cfg.dict"
 
