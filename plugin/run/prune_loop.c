@@ -78,6 +78,7 @@ static enum prune_code scoring_pass(struct loop *l, struct prune_status *st)
     s.set.limit = l->o->score_images ? l->o->score_images : l->trained_images;
     enum prune_code rc = prune_scoring_feed(&s, &l->scored, 1, &facts, st), back = prune_work_regate(w, rc ? NULL : st);
     l->r->score_images += facts.images;
+    l->r->score_minibatches += facts.minibatches;
     free(z);
     return rc ? rc : back;
 }

@@ -28,7 +28,7 @@ struct prune_loop_options {
 
 struct prune_loop_result {
     size_t iterations, steps, images;
-    size_t score_images;             /* seen by scoring passes */
+    size_t score_images, score_minibatches;   /* seen by scoring passes; 0: training fed the criterion, or nothing did */
     double score_seconds;            /* in them, and in turning what was seen into scores */
     double loss;                     /* mean training loss of the last iteration */
     bool target_met;                 /* false: a floor stopped the removal, or the user did */

@@ -201,7 +201,7 @@ static enum prune_code write_pair(struct run *r, bool with_masked, struct prune_
     prune_work_original_mask(&r->work, &r->units, gone);
     enum prune_code rc = prune_work_write(&r->work, r->out_cfg, r->out_weights, with_masked ? r->masked : NULL, st);
     if (!rc) rc = prune_mask_write(r->out_mask, &r->units, gone, &r->origin, st);
-    if (!rc) rc = prune_run_scores_write(r->out_scores, &r->work, &r->units, &r->o->loop, &r->pruned, &r->origin, st);
+    if (!rc) rc = prune_run_scores_write(r->out_scores, &r->work, &r->units, &r->loop, &r->pruned, &r->origin, st);
     free(gone);
     return rc;
 }

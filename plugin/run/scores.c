@@ -24,7 +24,9 @@ enum prune_code prune_run_scores_write(const char *path, const struct prune_work
         if (!w->removed[u] && was >= 0) scores[was] = w->scores[u];
     }
     w->host->facts(w->host_net, &net);
-    const struct prune_score_file about = {.criterion = o->criterion->name, .images = r->images, .minibatches = r->steps * (size_t)net.subdivisions, .loss = r->loss, .seed = w->options.open.seed,
+    bool passes = r->score_images > 0;
+    const struct prune_score_file about = {.criterion = o->criterion->name, .images = passes ? r->score_images : r->images,
+                                           .minibatches = passes ? r->score_minibatches : r->steps * (size_t)net.subdivisions, .loss = r->loss, .seed = w->options.open.seed,
                                            .momentum = {o->smoothing, r->iterations}};
     enum prune_code rc = prune_scores_write(path, original, scores, &about, origin, st);
     free(scores);

@@ -35,7 +35,8 @@ expect 'inspect accepts the pair' 0 '' "$bin" prune inspect "$work/a/net-pruned.
 expect 'the mask cuts the original to the same shape' 0 '' "$bin" prune apply "$work/net.cfg" "$work/net.weights" -mask "$work/a/net-pruned.mask.json" -out "$work/again"
 same 'the mask gives the same cfg' "$work/a/net-pruned.cfg" "$work/again/net-pruned.cfg"
 expect 'its scores are a score file of the original' 0 'mask written' "$bin" prune select "$work/net.cfg" "$work/net.weights" -scores "$work/a/net-scores.json" -macs 0.5 -out "$work/scored.json"
-report 'they say how they were smoothed' "$work/a/net-scores.json" 'r["momentum"] == {"value": 0.9, "iterations": json.load(open("'"$work"'/a/report.json"))["iterations"]} and r["minibatches"] > 0'
+report 'they say how they were smoothed, and over what' "$work/a/net-scores.json" \
+    'r["momentum"] == {"value": 0, "iterations": json.load(open("'"$work"'/a/report.json"))["iterations"]} and r["images"] == 32 * r["momentum"]["iterations"] and r["minibatches"] == r["images"] / 16'
 report 'what is gone scores lowest' "$work/a/net-scores.json" 'len({u["score"] for u in r["units"]}) > 9 and sum(u["score"] == 0 for u in r["units"]) > 9 and min(u["score"] for u in r["units"]) == 0'
 expect 'run repeats' 0 '' "${run[@]}" -macs 0.5 -finetune 10i -out "$work/b"
 same 'the same seed gives the same weights' "$work/a/net-pruned.weights" "$work/b/net-pruned.weights"
@@ -49,6 +50,7 @@ if grep '^filters=' "$work/m/net-pruned.cfg" | grep -vE '=(3|8|10)$' | cut -d= -
 
 # what feeds a criterion
 expect 'training feeds first-order criteria' 0 'multiply-adds' "${run[@]}" -macs 0.7 -criterion taylor-fo -out "$work/hook"
+report 'its scores are smoothed' "$work/hook/net-scores.json" 'r["momentum"]["value"] == 0.9 and r["images"] == 32 * r["momentum"]["iterations"]'
 report 'without a pass' "$work/hook/report.json" 'r["score"] == "hook" and r["score_images"] == 0 and not r["criterion_chosen"] and r["momentum_score"] == 0.9'
 expect 'or passes do' 0 'multiply-adds' "${run[@]}" -macs 0.7 -criterion taylor-fo -score pass -score-images 24 -momentum-score 0.5 -out "$work/pass"
 report 'over the number of images that is given' "$work/pass/report.json" 'r["score"] == "pass" and r["score_images"] == 24 * r["iterations"] and r["momentum_score"] == 0.5'
