@@ -5,7 +5,8 @@
 #   NETWORK: resnet20, resnet56, yolo-fastest-1.1, or the path of a cfg of a CIFAR-10 classifier with its weights beside it
 #   SET: train  training images as they are      drawn  training images augmented as in training      test  test images
 #        user   scores from the training images, oracle on test images: what a user needs        (default: all four)
-# ResNet-20: every unit, 1,000 images. Larger networks: 300 units drawn from all layers, 200 images.
+# ResNet-20: every unit, 1,000 images. Larger networks: 300 units drawn from all layers, 200 images. The exact second derivatives (taylor-so, obd: two passes a unit)
+# are taken on set train alone.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -17,7 +18,7 @@ read -ra sets <<<"${sets[*]}"
 mkdir -p "$out"
 list=$data/cifar10/cifar10.data
 criteria=taylor-fo,taylor-fo@before-bn,taylor-fo@after-activation,taylor-fg,taylor-fg@before-bn,taylor-weight,taylor-weight-group,bn-taylor,taylor-output
-criteria+=,taylor-so,taylor-so-hutchinson,taylor-so-gn,taylor-so-row,obd,obd-hutchinson,obd-gn
+criteria+=,taylor-so-hutchinson,taylor-so-gn,taylor-so-row,obd-hutchinson,obd-gn
 criteria+=,magnitude,magnitude-l1,magnitude-layer,grad-magnitude,grad-magnitude-layer,bn-scale,fpgm,hrank,random
 size=(-images 200 -units 300)
 images=()
@@ -40,12 +41,13 @@ yolo*) ;;
 esac
 [ "$network" = resnet20 ] && size=(-images 1000)
 for set in "${sets[@]}"; do
+    exact=
     case $set in
-    train) flags=("${images[@]}") ;;
+    train) flags=("${images[@]}") exact=,taylor-so,obd ;;
     drawn) flags=(-drawn 1 -seed "${SEED:-1}") ;;
     test) flags=(-role valid) ;;
     user) flags=("${images[@]}" -oracle-role valid) ;;
     esac
-    "$bin/darknet" prune correlate "$list" "$pair.cfg" "$pair.weights" -criteria "$criteria" -minibatch 128 "${size[@]}" "${protect[@]}" "${flags[@]}" \
+    "$bin/darknet" prune correlate "$list" "$pair.cfg" "$pair.weights" -criteria "$criteria$exact" -minibatch 128 "${size[@]}" "${protect[@]}" "${flags[@]}" \
         -out "$out/$(basename "$pair")-$set" | tee "$out/$(basename "$pair")-$set.txt"
 done
