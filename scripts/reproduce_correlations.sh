@@ -26,6 +26,8 @@ case $network in
 resnet20|resnet56)
     pair=$data/weights/resnet-cifar10/$network
     protect=(-protect 0)                              # the normalisation of the input
+    { cat "$list"; echo pad_crop=4; } >"$out/cifar10.data"   # drawn as the published networks were trained
+    list=$out/cifar10.data
     ;;
 yolo-fastest-1.1)
     pair=$data/weights/yolo-fastest/$network list=$data/coco416/coco416.data protect=()

@@ -19,9 +19,10 @@ resnet56|half2)
     mkdir -p "$out"
     awk 'NR == FNR {path[NR - 1] = $0; next} {print path[$1]}' "$data/cifar10/train.txt" "$reference/scoring_images.txt" >"$out/images.txt"
     pair=$data/weights/resnet-cifar10/resnet56
+    { cat "$data/cifar10/cifar10.data"; echo pad_crop=4; } >"$out/cifar10.data"   # recalibration draws as the published network was trained
     for c in ${5:-taylor-fo taylor-fg taylor-so-gn taylor-so-row obd-gn taylor-logits taylor-logits-greedy magnitude bn-scale fpgm random}; do
         for name in ${c//,/ }; do
-            "$bin/darknet" prune curve "$data/cifar10/cifar10.data" "$pair.cfg" "$pair.weights" -criteria "$name" -list "$out/images.txt" -minibatch 128 -protect 0 \
+            "$bin/darknet" prune curve "$out/cifar10.data" "$pair.cfg" "$pair.weights" -criteria "$name" -list "$out/images.txt" -minibatch 128 -protect 0 \
                 -no-spanning 1 -step-fraction 0.02 -macs 0.5 -eval-first "$first" -eval-images "${EVAL:-5000}" -eval-every 5 -recalibrate 2560 "${threads[@]}" \
                 -out "$out/$what-$name"
         done
