@@ -1,5 +1,5 @@
-/* The state file of an oracle that is not done (docs/oracle.md): sums so far, and of a greedy oracle the steps that are done. Text, doubles in
- * hexadecimal, so that what is continued is what was stopped. The key says what it is a state of; a file of another key is refused. */
+/* The state file of an oracle that is not done (docs/oracle.md): sums so far, and of a greedy oracle the steps that are done, in the container of
+ * base/state_file.h, so that what is continued is what was stopped. The key says what it is a state of; a file of another key is refused. */
 #ifndef PRUNE_SCORE_ORACLE_STATE_H
 #define PRUNE_SCORE_ORACLE_STATE_H
 

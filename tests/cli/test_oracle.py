@@ -121,9 +121,9 @@ def going_on(work, files):
     run("oracle", *greedy, whole)
     interrupted([DARKNET, "prune", "oracle", *map(str, greedy), parts], parts + ".state")
     check("so does the greedy oracle", same(whole, parts))
-    with open(parts + ".state", "w") as f:
-        f.write("darknet-prune-oracle-state 1\nkey of something else\n")
+    run("score", *files, "-images", 8, "-state", parts + ".state")
     run("oracle", *greedy, parts, code=1, says="the state of another command")
+    os.remove(parts + ".state")
 
 
 def refusals(work, files):

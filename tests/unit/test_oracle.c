@@ -1,5 +1,5 @@
 /* The oracles on a host whose loss is a formula: image b has loss w_b times a cost of the set of units that are shut, so every loss, every step of the greedy
- * oracle and every best subset is known; stopping after any piece and continuing from the state file changes no bit; state files that do not fit are refused. */
+ * oracle and every best subset is known; stopping after any piece and continuing from the state file changes no bit; state files that do not fit, or are damaged, are refused. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "../../plugin/base/file_io.h"
+#include "../../plugin/base/state_file.h"
 #include "../../plugin/score/oracle_state.h"
 #include "temp_folder.h"
 
@@ -286,20 +287,31 @@ static void ctrl_c_stops_behind_a_piece_and_a_broken_loss_is_an_error(void **sta
     prune_oracle_free(&o);
 }
 
-static void refused(const char *text, const char *why)
+struct forged { const char *facts; double bases[2], steps[2], sums[3]; size_t steps_size, sums_size; };
+
+/* A state of the right hash, into an oracle of two candidates. */
+static void refused(const struct forged *x, const char *why)
 {
-    char path[128];
+    char path[128], *bytes;
+    size_t size;
     struct prune_oracle o;
+    const struct prune_state_part parts[] = {{"bases", x->bases, sizeof x->bases}, {"steps", x->steps, x->steps_size}, {"sums", x->sums, x->sums_size}};
     snprintf(path, sizeof path, "%s/bad.state", folder);
-    ok(prune_write_file(path, text, strlen(text), &st));
+    ok(prune_state_encode(x->facts, parts, 3, &bytes, &size, &st));
+    ok(prune_write_file(path, bytes, size, &st));
     ok(prune_oracle_init(&o, 2, &st));
     assert_int_equal(prune_oracle_state_read(path, "k", &o, NULL, &st), PRUNE_FAILED);
     if (!strstr(st.message, why)) fail_msg("'%s' does not say '%s'", st.message, why);
     assert_int_equal(o.images, 0);
+    bytes[size / 2] ^= 1;
+    ok(prune_write_file(path, bytes, size, &st));
+    assert_int_equal(prune_oracle_state_read(path, "k", &o, NULL, &st), PRUNE_FAILED);
+    assert_non_null(strstr(st.message, "is damaged or cut"));
     prune_oracle_free(&o);
+    free(bytes);
 }
 
-#define HEAD "darknet-prune-oracle-state 1\nkey k\nsteps 0 base nan\n"
+#define GOOD "kind oracle\nkey k\nimages 1\n"
 static void a_state_that_does_not_fit_is_refused(void **state)
 {
     (void)state;
@@ -307,15 +319,14 @@ static void a_state_that_does_not_fit_is_refused(void **state)
     ok(prune_oracle_init(&o, 2, &st));
     ok(prune_oracle_state_read("/nowhere/at.all", "k", &o, NULL, &st));   /* nothing to continue */
     prune_oracle_free(&o);
-    refused("", "is not the state");
-    refused("darknet-prune-oracle-state 2\n", "is not the state");
-    refused("darknet-prune-oracle-state 1\nkey other\n", "another command");
-    refused("darknet-prune-oracle-state 1\nkey k\nsteps 1 base 0x1p0\n0 0x1p0\n", "more steps");
-    refused(HEAD "sums 3 images 1 base 0x1p0\n0x1p0\n0x1p0\n0x1p0\nend\n", "another number");
-    refused(HEAD "sums 2 images 1 base 0x1p0\n0x1p0\n", "a sum of losses");
-    refused(HEAD "sums 2 images 1 base 0x1p0\n0x1p0\nnan\nend\n", "a sum of losses");
-    refused(HEAD "sums 2 images 1 base 0x1p0\n0x1p0\n0x1p0\nend\nmore\n", "'end'");
-    refused(HEAD "sums 2 images -1 base 0x1p0\n0x1p0\n0x1p0\nend\n", "'sums K");
+    refused(&(struct forged){"kind score\nkey k\nimages 1\n", .sums_size = 16}, "another command");
+    refused(&(struct forged){"kind oracle\nkey other\nimages 1\n", .sums_size = 16}, "another command");
+    refused(&(struct forged){"kind oracle\nkey k\nimages -1\n", .sums_size = 16}, "a part is missing");
+    refused(&(struct forged){GOOD, .bases = {0, NAN}, .sums_size = 16}, "a part is missing");
+    refused(&(struct forged){GOOD, .steps_size = 16, .sums_size = 16}, "more steps");
+    refused(&(struct forged){GOOD, .sums_size = 24}, "another number of candidates");
+    refused(&(struct forged){GOOD, .sums_size = 8}, "another number of candidates");
+    refused(&(struct forged){GOOD, .sums = {1, NAN}, .sums_size = 16}, "a sum of losses is not finite");
 }
 
 int main(void)
