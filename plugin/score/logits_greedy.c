@@ -11,15 +11,16 @@
 
 #include "families.h"
 
-enum { IMAGES = 1024, DEFAULT_RIVALS = 2, GROUP = 8 };
+enum { IMAGES = 1024, GROUP = 8, ROUNDS = 2000 };
 static const size_t STATE_BYTES = (size_t)256 << 20;     /* fewer images where units are many */
+static const double HOPELESS = 10;                       /* mean loss change */
 static const double STEEPEST = 40;                       /* |da| and a beyond which exp would leave the range that GROUP products need */
 
 struct head { double images; size_t kept, room, rivals, row; /* floats of an image */ };
 
 static struct head head_of(const struct prune_score_input *in)
 {
-    size_t rivals = in->rivals > 0 ? (size_t)in->rivals : DEFAULT_RIVALS, row = rivals * (in->units->count + 1) + 1;
+    size_t rivals = in->rivals > 0 ? (size_t)in->rivals : PRUNE_DEFAULT_RIVALS, row = rivals * (in->units->count + 1) + 1;
     size_t room = STATE_BYTES / (row * sizeof(float));
     return (struct head){.room = room > IMAGES ? IMAGES : room ? room : 1, .rivals = rivals, .row = row};
 }
@@ -187,20 +188,31 @@ static enum prune_code check_rows(const struct head *h, const struct prune_score
     return PRUNE_OK;
 }
 
-static void order_units(struct model *m, uint8_t *open, double *scores)
+static size_t nearest_open(const struct model *m, const uint8_t *open, double start)
 {
-    const double start = loss_now(m);
+    size_t best = SIZE_MAX;
+    for (size_t u = 0; u < m->units; u++)
+        if (open[u] && (best == SIZE_MAX || fabs(m->loss[u] - start) < fabs(m->loss[best] - start))) best = u;
+    return best;
+}
+
+/* A round takes one unit; several where there are many, so that ROUNDS passes over units and images do. Once the loss has left what an expansion can say
+ * anything about, the rest follows in one round. */
+static void order_units(const struct model *m, uint8_t *open, double *scores)
+{
+    const double start = loss_now(m), images = (double)m->images;
+    const size_t chunk = 1 + m->units / ROUNDS;
     double last = 0;
     for (;;) {
-        size_t best = SIZE_MAX;
         losses_next(m);
-        for (size_t u = 0; u < m->units; u++)
-            if (open[u] && (best == SIZE_MAX || fabs(m->loss[u] - start) < fabs(m->loss[best] - start))) best = u;
-        if (best == SIZE_MAX) return;
-        last = fmax(fabs(m->loss[best] - start) / (double)m->images, last * (1 + 1e-12) + DBL_MIN);
-        scores[best] = last;
-        open[best] = 0;
-        take(m, best);
+        for (size_t taken = 0; taken < chunk || last > HOPELESS; taken++) {
+            size_t unit = nearest_open(m, open, start);
+            if (unit == SIZE_MAX) return;
+            last = fmax(fabs(m->loss[unit] - start) / images, last * (1 + 1e-12) + DBL_MIN);
+            scores[unit] = last;
+            open[unit] = 0;
+            take(m, unit);
+        }
     }
 }
 
