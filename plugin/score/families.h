@@ -4,7 +4,7 @@
 
 #include "criteria.h"
 
-enum { PRUNE_DEFAULT_RIVALS = 2, PRUNE_DEFAULT_PROBES = 4 };   /* of the signals MARGINS and CURVATURE */
+enum { PRUNE_DEFAULT_RIVALS = 4, PRUNE_DEFAULT_PROBES = 4 };   /* of the signals MARGINS and CURVATURE */
 
 /* curvature.c: how far differences of gate gradients move a gate: the user's step or the estimator's own, the length of the whole move shared out over the
  * gates that move. 1 + step and 1 - step are floats. */

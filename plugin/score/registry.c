@@ -132,7 +132,7 @@ static const struct prune_criterion CRITERIA[] = {
         .formula = "dE_u^2, dE_u = mean over images of log(1 + sum_k exp(a_k - da_k/dz_u)) - log(1 + sum_k exp a_k)",
         .source = "docs/taylor-logits.md; a_k: logit of rival k - logit of the true class",
         .signals = PRUNE_SIGNAL_MARGINS,
-        .cost = "1 forward pass, and a backward pass to the gates per rival (2 rivals)",
+        .cost = "1 forward pass, and a backward pass to the gates per rival (4 rivals)",
         SUMS, .accumulate = prune_taylor_logits_accumulate, .finish = prune_taylor_logits_finish,
     },
     {

@@ -89,7 +89,8 @@ class Network:
     def scores(self, criteria, *flags, cfg=None):
         """({criterion: (units)}, the loss that was printed), one value per unit; None when the program failed."""
         table = os.path.join(self.folder, "scores.csv")
-        p = prune("score", self.data, cfg or self.cfg, self.weights, "-criterion", ",".join(criteria), "-csv", table, *flags)
+        rivals = () if "-rivals" in flags else ("-rivals", "2")        # of the recorded columns without a number
+        p = prune("score", self.data, cfg or self.cfg, self.weights, "-criterion", ",".join(criteria), "-csv", table, *rivals, *flags)
         check(f"{self.name}: score {' '.join(flags)} runs", p.returncode == 0, p.stderr)
         if p.returncode:
             return None, None

@@ -202,7 +202,7 @@ static void plain_signals_share_one_pass(void **state)
     const struct prune_score_options *o = &r.fake.passes[0].options;
     assert_int_equal(o->signals, PRUNE_SIGNAL_GATE_BATCH | PRUNE_SIGNAL_GATE_IMAGE | PRUNE_SIGNAL_MARGINS | PRUNE_SIGNAL_CURVATURE);
     assert_int_equal(o->minibatch, 2);
-    assert_int_equal(o->rivals, 2);
+    assert_int_equal(o->rivals, 4);
     assert_int_equal(o->probes, 4);
     double squares = 0, mean = 0;
     for (int b = 0; b < IMAGES; b++) {
