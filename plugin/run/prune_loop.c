@@ -65,7 +65,15 @@ static enum prune_code criterion_begin(struct loop *l, struct prune_status *st)
 
 static void criterion_free(struct loop *l) { prune_scored_free(&l->scored, 1); }
 
-/* The gates of training are put back even after a failure: a run that is interrupted here still writes its pair. */
+static bool has_statistics(const struct prune_net *net)
+{
+    for (size_t i = 0; i < net->layer_count; i++)
+        if (net->layers[i].batch_normalize || net->layers[i].kind == PRUNE_BATCHNORM) return true;
+    return false;
+}
+
+/* Rolling statistics are slow: after some steps at a high rate they are those of another network, whose loss is no guide. Training does not read them.
+ * The gates of training are put back even after a failure: a run that is interrupted here still writes its pair. */
 static enum prune_code scoring_pass(struct loop *l, struct prune_status *st)
 {
     struct prune_work *w = l->w;
@@ -76,7 +84,9 @@ static enum prune_code scoring_pass(struct loop *l, struct prune_status *st)
     s.set.drawn = true;
     s.set.first = l->r->score_images;
     s.set.limit = l->o->score_images ? l->o->score_images : l->trained_images;
-    enum prune_code rc = prune_scoring_feed(&s, &l->scored, 1, &facts, st), back = prune_work_regate(w, rc ? NULL : st);
+    enum prune_code rc = has_statistics(&w->net) ? w->host->recalibrate(w->host_net, &s.set, s.set.limit, st) : PRUNE_OK;
+    if (!rc) rc = prune_scoring_feed(&s, &l->scored, 1, &facts, st);
+    enum prune_code back = prune_work_regate(w, rc ? NULL : st);
     l->r->score_images += facts.images;
     l->r->score_minibatches += facts.minibatches;
     free(z);

@@ -1,7 +1,8 @@
 /* The pruning loop: train a few minibatches with gates and hook, score, mask the least important units, and so on until the target
  * (Taylor paper, section 3.1: iterate, 10 minibatches on CIFAR, about 2% of the initial units per iteration, training goes on meanwhile).
- * Criteria that training cannot feed get a scoring pass at the end of an iteration, with rolling statistics and the gates in force, over images drawn as in
- * training; each iteration sees other ones. It leaves training as it was: what is trained does not depend on whether there was a pass. */
+ * Criteria that training cannot feed get a scoring pass at the end of an iteration, with the gates in force, over images drawn as in training; each iteration
+ * sees other ones. Rolling statistics are first averaged anew over the same images. Nothing else changes: what is trained does not depend on whether there
+ * was a pass. */
 #ifndef PRUNE_RUN_PRUNE_LOOP_H
 #define PRUNE_RUN_PRUNE_LOOP_H
 

@@ -1,6 +1,6 @@
 /* A scoring pass between training steps leaves training as it was. Two runs of the pruning loop with the same scores, one of a criterion that is fed nothing, one
  * of a criterion that makes the host do all it can (margins, probes, maps, gradients of parameters, gates elsewhere, further passes, candidates) and throws it
- * away: every byte of the state that training has come to is the same. */
+ * away: every byte of the state that training has come to is the same, but for the rolling statistics, which a pass averages anew and training does not read. */
 #include "host_fixture.h"
 
 #include <math.h>
@@ -59,8 +59,31 @@ static struct prune_criterion busy(unsigned signals, enum prune_gate_choice gate
                                     .finish = by_number_and_told, .passes = three, .gates = half, .perturbs = true, .accumulate_perturbed = count_piece};
 }
 
-/* Prunes to 60% of the units, then trains a little on; the state of that is in `state`. */
-static void run(const char *cfg, const char *weights, const char *data, const struct prune_criterion *criterion, double loss_allowed, const char *work, const char *state)
+/* The state with zeros for rolling statistics; returns their sum. */
+static double forget_statistics(const struct prune_net *net, const char *state)
+{
+    double sum = 0;
+    struct prune_weights w;
+    char *path = prune_path_join(state, "state.weights");
+    ok(prune_weights_open(&w, path, net, &st), &st);
+    FILE *f = fopen(path, "r+b");
+    assert_non_null(f);
+    for (size_t i = 0; i < w.layout.count; i++) {
+        const struct prune_weights_tensor *t = &w.layout.tensors[i];
+        if (t->role != PRUNE_MEAN && t->role != PRUNE_VARIANCE) continue;
+        const float none = 0;
+        assert_int_equal(fseek(f, (long)(w.header.size + t->offset * sizeof none), SEEK_SET), 0);
+        for (size_t k = 0; k < t->count; k++) sum += (double)prune_weights_data(&w, t)[k];
+        for (size_t k = 0; k < t->count; k++) assert_int_equal(fwrite(&none, sizeof none, 1, f), 1);
+    }
+    assert_int_equal(fclose(f), 0);
+    prune_weights_close(&w);
+    free(path);
+    return sum;
+}
+
+/* Prunes to 60% of the units, then trains a little on; the state of that is in `state`, and the sum of its rolling statistics is returned. */
+static double run(const char *cfg, const char *weights, const char *data, const struct prune_criterion *criterion, double loss_allowed, const char *work, const char *state)
 {
     struct prune_work w;
     struct prune_loop_result r;
@@ -78,7 +101,9 @@ static void run(const char *cfg, const char *weights, const char *data, const st
     assert_true(isnan(loss_allowed) ? w.shrinks > 0 : w.shrinks == 0);
     for (int i = 0; i < 2; i++) ok(host()->train_step(w.host_net, &o.step, &step, &st), &st);
     ok(host()->export_state(w.host_net, state, &st), &st);
+    double statistics = forget_statistics(&w.net, state);
     prune_work_close(&w);
+    return statistics;
 }
 
 static void same_state(const char *a, const char *b)
@@ -111,8 +136,9 @@ static void the_same_with_and_without_passes(const char *cfg, const char *weight
 {
     struct prune_criterion loud = busy(signals, gate);
     fed_images = fed_pieces = 0;
-    run(cfg, weights, data, &QUIET, loss_allowed, at("work-quiet"), at("quiet"));
-    run(cfg, weights, data, &loud, loss_allowed, at("work-loud"), at("loud"));
+    double left = run(cfg, weights, data, &QUIET, loss_allowed, at("work-quiet"), at("quiet"));
+    double averaged = run(cfg, weights, data, &loud, loss_allowed, at("work-loud"), at("loud"));
+    assert_true(isfinite(left) && fabs(averaged - left) > 1e-3);
     assert_true(fed_images >= 3 * 7 * 4);   /* passes, images, iterations */
     assert_true(fed_pieces >= 7 * 4);
     same_state(at("quiet"), at("loud"));

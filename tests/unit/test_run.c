@@ -206,9 +206,15 @@ static enum prune_code fake_import(struct prune_host_net *net, const char *dir, 
     return rc;
 }
 
+static enum prune_code fake_recalibrate(struct prune_host_net *net, const struct prune_image_set *set, size_t images, struct prune_status *st)
+{
+    (void)net, (void)set, (void)images;
+    return prune_fail(st, "this network has no batch-norm");
+}
+
 static const struct prune_host HOST = {
     .version = PRUNE_HOST_VERSION, .size = sizeof HOST, .capabilities = PRUNE_SIGNAL_GATE_BATCH | PRUNE_CAN_TRAIN | PRUNE_CAN_STATE, .name = "fake",
-    .open = fake_open, .close = fake_close, .facts = fake_facts, .score = fake_score, .gates_attach = fake_attach, .gates_set = fake_set, .train_start = fake_start, .train_step = fake_step,
+    .open = fake_open, .close = fake_close, .facts = fake_facts, .recalibrate = fake_recalibrate, .score = fake_score, .gates_attach = fake_attach, .gates_set = fake_set, .train_start = fake_start, .train_step = fake_step,
     .train_stop = fake_stop, .reset_momentum = fake_reset, .save_weights = fake_save, .export_state = fake_export, .import_state = fake_import,
     .interrupted = fake_interrupted,
 };
