@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # docs/results.md, networks pruned step by step without fine-tuning (Figures 2 to 4 of the Taylor paper).
 # usage: scripts/reproduce_curves.sh resnet56 DATA REFERENCE OUT [CRITERION,...]     2% of the block units a step, scores anew after each; first half of the test set
+#                                                                                   DRAWN=1: scored on 1,000 augmented images instead of 1,000 as they are
 #        scripts/reproduce_curves.sh half2    DATA REFERENCE OUT [CRITERION,...]     the same on the second half
 #        scripts/reproduce_curves.sh train    DATA OUT SEED                          trains cfg/lenet3.cfg
 #        scripts/reproduce_curves.sh lenet3   DATA OUT SEED [CRITERION,...]          all layers, one neuron at a time, until the loss reaches 1
@@ -9,7 +10,7 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-usage() { sed -n '3,8s/^# //p' "${BASH_SOURCE[0]}" >&2; exit 2; }
+usage() { sed -n '3,9s/^# //p' "${BASH_SOURCE[0]}" >&2; exit 2; }
 [ $# -ge 3 ] || usage
 what=$1 data=$2 bin=${BIN:-bin} threads=(${THREADS:+-threads "$THREADS"})
 case $what in
@@ -18,13 +19,14 @@ resnet56|half2)
     [ "$what" = half2 ] && first=5000
     mkdir -p "$out"
     awk 'NR == FNR {path[NR - 1] = $0; next} {print path[$1]}' "$data/cifar10/train.txt" "$reference/scoring_images.txt" >"$out/images.txt"
-    pair=$data/weights/resnet-cifar10/resnet56
+    pair=$data/weights/resnet-cifar10/resnet56 scored=(-list "$out/images.txt") tag=$what
+    [ "${DRAWN:-0}" = 1 ] && scored=(-drawn 1 -images 1000) tag=$what-drawn
     { cat "$data/cifar10/cifar10.data"; echo pad_crop=4; } >"$out/cifar10.data"   # recalibration draws as the published network was trained
     for c in ${5:-taylor-fo taylor-fg taylor-so-gn taylor-so-row obd-gn taylor-logits taylor-logits-greedy magnitude bn-scale fpgm random}; do
         for name in ${c//,/ }; do
-            "$bin/darknet" prune curve "$out/cifar10.data" "$pair.cfg" "$pair.weights" -criteria "$name" -list "$out/images.txt" -minibatch 128 -protect 0 \
+            "$bin/darknet" prune curve "$out/cifar10.data" "$pair.cfg" "$pair.weights" -criteria "$name" "${scored[@]}" -minibatch 128 -protect 0 \
                 -no-spanning 1 -step-fraction 0.02 -macs 0.5 -eval-first "$first" -eval-images "${EVAL:-5000}" -eval-every 5 -recalibrate 2560 "${threads[@]}" \
-                -out "$out/$what-$name"
+                -out "$out/$tag-$name"
         done
     done
     ;;
