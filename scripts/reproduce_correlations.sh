@@ -6,7 +6,7 @@
 #   SET: train  training images as they are      drawn  training images augmented as in training      test  test images
 #        user   scores from the training images, oracle on test images: what a user needs        (default: all four)
 # ResNet-20: every unit, 1,000 images. Larger networks: 300 units drawn from all layers, 200 images. The exact second derivatives (taylor-so, obd: two passes a unit)
-# are taken on set train alone.
+# are taken on set train alone (EXACT= leaves them out).
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -45,7 +45,7 @@ esac
 for set in "${sets[@]}"; do
     exact=
     case $set in
-    train) flags=("${images[@]}") exact=,taylor-so,obd ;;
+    train) flags=("${images[@]}") exact=${EXACT-,taylor-so,obd} ;;
     drawn) flags=(-drawn 1 -seed "${SEED:-1}") ;;
     test) flags=(-role valid) ;;
     user) flags=("${images[@]}" -oracle-role valid) ;;
