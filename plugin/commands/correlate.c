@@ -32,7 +32,6 @@ static const char USAGE[] =
     "                    taylor-fg,taylor-weight,bn-taylor,taylor-output,magnitude,bn-scale,random)\n"
     PRUNE_SCORING_HELP
     PRUNE_IMAGE_HELP("-role")
-    "  -role R           images to score: train or valid, a list of the data file (default: train)\n"
     "  -oracle FILE      a score file of 'darknet prune oracle', or a CSV with columns layer, channel and\n"
     "                    oracle, instead of computing it\n"
     "  -oracle-role R    train or valid: the oracle on other images than the scores, as they are\n"
@@ -84,13 +83,6 @@ struct job {
 
 /* ---- options ---- */
 
-static bool read_role(const char *text, enum prune_data_role *role)
-{
-    bool train = strcmp(text, "train") == 0;
-    *role = train ? PRUNE_DATA_TRAIN : PRUNE_DATA_VALID;
-    return train || strcmp(text, "valid") == 0;
-}
-
 /* The oracle looks at the images of the scores unless told otherwise; other images are taken as they are. */
 static enum prune_code read_oracle_set(struct job *j, const struct prune_args *a, struct prune_status *st)
 {
@@ -98,7 +90,7 @@ static enum prune_code read_oracle_set(struct job *j, const struct prune_args *a
     long images = 0;
     j->oracle_set = j->scoring.set;
     if (role || list) j->oracle_set = (struct prune_image_set){.data_path = j->data, .role = j->scoring.set.role, .list = list, .limit = j->scoring.set.limit, .letterbox = j->scoring.set.letterbox};
-    if (role && !read_role(role, &j->oracle_set.role)) return prune_fail_usage(st, "flag '-oracle-role': '%s' is not one of train, valid", role);
+    if (role && prune_args_role(a, "oracle-role", PRUNE_DATA_TRAIN, &j->oracle_set.role, st)) return PRUNE_USAGE;
     if (j->oracle_file && (role || list || prune_args_has(a, "oracle-images")))
         return prune_fail_usage(st, "flag '-oracle' names a file that is done; -oracle-role, -oracle-list and -oracle-images say how to compute one");
     enum prune_code rc = prune_args_int(a, "oracle-images", 0, LONG_MAX, (long)j->oracle_set.limit, &images, st);
@@ -149,15 +141,12 @@ static enum prune_code read_criteria(struct job *j, const char *names, struct pr
 
 static enum prune_code read_options(struct job *j, const struct prune_args *a, struct prune_status *st)
 {
-    const char *role = prune_args_string(a, "role", "train");
-    enum prune_data_role images;
     j->data = a->positional[0];
     j->cfg = a->positional[1];
     j->weights = a->positional[2];
     j->oracle_file = prune_args_string(a, "oracle", NULL);
     j->gate = prune_args_string(a, "gate", "after-bn");
-    if (!read_role(role, &images)) return prune_fail_usage(st, "flag '-role': '%s' is not one of train, valid", role);
-    enum prune_code rc = prune_args_scoring(a, j->data, images, &j->scoring, &j->open, st);
+    enum prune_code rc = prune_args_scoring(a, j->data, &j->scoring, &j->open, st);
     if (!rc) rc = prune_args_int(a, "units", 2, LONG_MAX, 0, &j->units, st);
     if (!rc) rc = read_oracle_set(j, a, st);
     if (!rc) rc = read_criteria(j, prune_args_string(a, "criteria", DEFAULT_CRITERIA), st);
@@ -454,7 +443,7 @@ static enum prune_code replot(const char *file, const struct prune_args *a, cons
 
 static enum prune_code run(int argc, char **argv, const struct prune_host *host, struct prune_status *st)
 {
-    static const struct prune_flag flags[] = {{"out", true}, {"criteria", true}, {"role", true}, {"oracle", true}, {"oracle-role", true}, {"oracle-list", true},
+    static const struct prune_flag flags[] = {{"out", true}, {"criteria", true}, {"oracle", true}, {"oracle-role", true}, {"oracle-list", true},
                                               {"oracle-images", true}, {"units", true}, {"protect", true}, {"rounds", true}, {"replot", true}, {"ranks", false},
                                               PRUNE_SCORING_FLAGS, PRUNE_IMAGE_FLAGS, PRUNE_HOST_FLAGS, {0}};
     struct prune_args a;

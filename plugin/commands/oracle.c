@@ -50,27 +50,6 @@ static const double SAVE_SECONDS = 20;
 
 /* ---- options ---- */
 
-static enum prune_code read_role(const struct prune_args *a, enum prune_data_role *role, struct prune_status *st)
-{
-    const char *name = prune_args_string(a, "role", "train");
-    *role = strcmp(name, "valid") == 0 ? PRUNE_DATA_VALID : PRUNE_DATA_TRAIN;
-    return *role == PRUNE_DATA_VALID || strcmp(name, "train") == 0 ? PRUNE_OK : prune_fail_usage(st, "flag '-role': '%s' is not one of train, valid", name);
-}
-
-static enum prune_code read_set(struct prune_oracle_job *j, const struct prune_args *a, struct prune_status *st)
-{
-    enum prune_data_role role;
-    long first = 0;
-    bool drawn = false;
-    enum prune_code rc = read_role(a, &role, st);
-    if (!rc) rc = prune_args_images(a, j->data, role, &j->scoring.set, st);
-    if (!rc) rc = prune_args_int(a, "first", 0, LONG_MAX, 0, &first, st);
-    if (!rc) rc = prune_args_switch(a, "drawn", false, &drawn, st);
-    j->scoring.set.first = (size_t)first;
-    j->scoring.set.drawn = drawn;
-    return rc;
-}
-
 static enum prune_code check_output(const struct prune_oracle_job *j, const char *path, struct prune_status *st)
 {
     const char *inputs[] = {j->data, j->cfg, j->weights, j->scoring.set.list};
@@ -104,7 +83,7 @@ static enum prune_code read_options(struct prune_oracle_job *j, const struct pru
     if (!rc) rc = prune_args_int(a, "greedy", 1, LONG_MAX, 0, &j->greedy, st);
     if (!rc) rc = prune_args_int(a, "subsets", 0, INT_MAX, -1, &j->subsets, st);
     if (!rc) rc = prune_args_int(a, "batch", 1, INT_MAX, 0, &batch, st);
-    if (!rc) rc = read_set(j, a, st);
+    if (!rc) rc = prune_args_images(a, j->data, PRUNE_DATA_TRAIN, &j->scoring.set, st);
     if (!rc) rc = prune_args_host(a, &j->open, st);
     if (!rc) rc = check_combination(j, a, st);
     if (!rc && j->out) rc = check_output(j, j->out, st);
@@ -258,7 +237,7 @@ static void job_free(struct prune_oracle_job *j)
 static enum prune_code run(int argc, char **argv, const struct prune_host *host, struct prune_status *st)
 {
     static const struct prune_flag flags[] = {{"out", true}, {"csv", true}, {"sample", true}, {"only", true}, {"protect", true}, {"greedy", true}, {"subsets", true},
-                                              {"batch", true}, {"role", true}, {"first", true}, {"drawn", true}, PRUNE_IMAGE_FLAGS, PRUNE_HOST_FLAGS, {0}};
+                                              {"batch", true}, PRUNE_SET_FLAGS, PRUNE_IMAGE_FLAGS, PRUNE_HOST_FLAGS, {0}};
     struct prune_oracle_job j = {.host = host};
     struct prune_args a;
     enum prune_code rc = prune_args_parse(&a, argc, argv, flags, 3, 3, st);

@@ -88,7 +88,7 @@ static enum prune_code read_options(struct job *j, const struct prune_args *a, s
     if (!rc) rc = prune_criteria_read(&j->list, "criterion", prune_args_string(a, "criterion", j->resume.criteria ? j->resume.criteria : "taylor-fo"), st);
     if (!rc && !j->list.all) rc = prune_criteria_allowed(&j->list, j->scoring.host, j->data, j->weights, PRUNE_TASK_OTHER, st);
     if (!rc && j->resume.to && !j->list.signals) rc = prune_fail_usage(st, "'-state' and '-resume' keep sums over images, and none of these criteria takes images");
-    if (!rc) rc = prune_args_scoring(a, j->data, PRUNE_DATA_TRAIN, &j->scoring, &j->open, st);
+    if (!rc) rc = prune_args_scoring(a, j->data, &j->scoring, &j->open, st);
     if (!rc) rc = prune_resume_settings(&j->resume, a, &j->scoring, &j->open, st);
     if (!rc && j->out) rc = check_output(j, j->out, st);
     if (!rc && j->csv) rc = check_output(j, j->csv, st);

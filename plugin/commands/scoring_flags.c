@@ -94,34 +94,28 @@ enum prune_code prune_criteria_finish(struct prune_criteria_list *l, const struc
 
 static enum prune_code read_numbers(const struct prune_args *a, struct prune_scoring *s, struct prune_status *st)
 {
-    long norm = 2, minibatch = 0, rivals = 0, probes = 0, first = 0;
+    long norm = 2, minibatch = 0, rivals = 0, probes = 0;
     enum prune_code rc = prune_args_int(a, "norm", 1, 2, 2, &norm, st);
     if (!rc) rc = prune_args_int(a, "minibatch", 1, INT_MAX, 0, &minibatch, st);
     if (!rc) rc = prune_args_int(a, "rivals", 1, 1 << 16, 0, &rivals, st);
     if (!rc) rc = prune_args_int(a, "probes", 1, 1 << 16, 0, &probes, st);
-    if (!rc) rc = prune_args_int(a, "first", 0, LONG_MAX, 0, &first, st);
     if (!rc) rc = prune_args_double(a, "step", 1e-6, 0.5, 0, &s->input.step, st);
     if (rc) return rc;
     s->minibatch = (size_t)minibatch;
-    s->set.first = (size_t)first;
     s->input.norm = (int)norm;
     s->input.rivals = (int)rivals;
     s->input.probes = (int)probes;
     return PRUNE_OK;
 }
 
-enum prune_code prune_args_scoring(const struct prune_args *a, const char *data, enum prune_data_role role, struct prune_scoring *s, struct prune_open_options *open,
-                                   struct prune_status *st)
+enum prune_code prune_args_scoring(const struct prune_args *a, const char *data, struct prune_scoring *s, struct prune_open_options *open, struct prune_status *st)
 {
     const char *gate = prune_args_string(a, "gate", "after-bn");
-    bool drawn = false;
     if (!prune_gate_choice_parse(gate, &s->gate)) return prune_fail_usage(st, "flag '-gate': '%s' is not one of after-bn, before-bn, after-activation", gate);
-    enum prune_code rc = prune_args_images(a, data, role, &s->set, st);
-    if (!rc) rc = prune_args_switch(a, "drawn", false, &drawn, st);
+    enum prune_code rc = prune_args_images(a, data, PRUNE_DATA_TRAIN, &s->set, st);
     if (!rc) rc = read_numbers(a, s, st);
     if (!rc) rc = prune_args_host(a, open, st);
     if (rc) return rc;
-    s->set.drawn = drawn;
     s->input.seed = open->seed;
     open->batch = (int)s->minibatch;
     return PRUNE_OK;

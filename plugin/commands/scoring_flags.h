@@ -22,23 +22,23 @@ enum prune_code prune_criteria_allowed(struct prune_criteria_list *l, const stru
 /* Scores of all from their states; "all" loses those that fail here, as above. */
 enum prune_code prune_criteria_finish(struct prune_criteria_list *l, const struct prune_score_input *in, struct prune_status *st);
 
-/* -norm -minibatch -gate -rivals -probes -step -first -drawn, beside PRUNE_IMAGE_FLAGS and PRUNE_HOST_FLAGS. */
-#define PRUNE_SCORING_FLAGS {"norm", true}, {"minibatch", true}, {"gate", true}, {"rivals", true}, {"probes", true}, {"step", true}, {"first", true}, {"drawn", true}
+/* -norm -minibatch -gate -rivals -probes -step -role -first -drawn, beside PRUNE_IMAGE_FLAGS and PRUNE_HOST_FLAGS. */
+#define PRUNE_SCORING_FLAGS {"norm", true}, {"minibatch", true}, {"gate", true}, {"rivals", true}, {"probes", true}, {"step", true}, PRUNE_SET_FLAGS
 #define PRUNE_SCORING_HELP \
     "  -minibatch B      images per minibatch; taylor-fo averages gradients inside one\n" \
     "                    (default: the cfg's batch / subdivisions)\n" \
     "  -gate G           where gates sit: after-bn, before-bn or after-activation (default: after-bn;\n" \
     "                    criteria that are defined on one place keep theirs)\n" \
     "  -norm 1|2         magnitude: L1 or L2 norm of a filter (default: 2)\n" \
-    "  -rivals K         taylor-logits: the K likeliest wrong classes of an image (default: 2)\n" \
+    "  -rivals K         taylor-logits: the K likeliest wrong classes of an image (default: 4)\n" \
     "  -probes K         random probes: Gauss-Newton per image (default: 4), Hutchinson in all\n" \
     "                    (default: 8)\n" \
     "  -step H           differences of gradients: length of the move of the gates (default: the\n" \
     "                    criterion's own; docs/criteria.md)\n" \
+    "  -role R           train or valid: the list of the data file (default: train)\n" \
     "  -first N          skip N images of the list (default: 0)\n" \
     "  -drawn 0|1        1: images permuted and augmented as in training (default: 0)\n"
 /* Fills minibatch, gate, set, and of input norm, rivals, probes, step and seed; batch of *open. data: NULL without images. */
-enum prune_code prune_args_scoring(const struct prune_args *a, const char *data, enum prune_data_role role, struct prune_scoring *s, struct prune_open_options *open,
-                                   struct prune_status *st);
+enum prune_code prune_args_scoring(const struct prune_args *a, const char *data, struct prune_scoring *s, struct prune_open_options *open, struct prune_status *st);
 
 #endif
