@@ -102,8 +102,8 @@ static void keep_copy(struct gate_slot *s, struct gate_side *side, const layer *
     else s->table->failed = true;
 }
 
-/* f(z y) = f'(z y) z y: the gradient can be had from the output. */
-static bool homogeneous(ACTIVATION f) { return f == LINEAR || f == RELU || f == LEAKY; }
+/* Also f(z y) = f'(z y) z y: the gradient can be had from the output. */
+bool gate_passes_factor(ACTIVATION f) { return f == LINEAR || f == RELU || f == LEAKY; }
 
 static bool any_shut(const struct gate_slot *s, const struct gate_side *side)
 {
@@ -133,7 +133,7 @@ static void scale_inner(const struct gate_slot *s, const float *gates, const lay
 static void forward_before(struct gate_slot *s, layer l, network net)
 {
     bool open = all_open(s, &s->before), keep = net.train && s->table->signals && !normalises(&l);
-    if (homogeneous(l.activation) && !s->overwritten && !any_shut(s, &s->before)) keep = false;
+    if (gate_passes_factor(l.activation) && !s->overwritten && !any_shut(s, &s->before)) keep = false;
     s->before.kept = false;
     if (!open && normalises(&l) && !batchnorm_frozen(net)) {
         const struct batchnorm_gate gate = {.z = channel_gates(s), .inner = s->inner};

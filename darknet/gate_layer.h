@@ -36,4 +36,7 @@ int gate_lowest(const struct gate_table *g);
 /* True when memory ran out inside a pass, which cannot report it: the numbers of that pass are void. */
 bool gate_failed(const struct gate_table *g);
 
+/* f(z y) = z f(y) for z >= 0: what a gate did can be had from the output, and done there. */
+bool gate_passes_factor(ACTIVATION f);
+
 #endif

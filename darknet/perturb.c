@@ -100,9 +100,6 @@ static float zero_of(ACTIVATION f)
     return x;
 }
 
-/* f(z y) from f(y) for z >= 0 */
-static bool homogeneous(ACTIVATION f) { return f == LINEAR || f == RELU || f == LEAKY; }
-
 /* Whether the layer's output with the gates in force tells what it is with z: the change of each gate there is a factor, or shuts it. */
 static bool told_by_output(const struct perturb *p, const layer *l, const float *z)
 {
@@ -117,7 +114,7 @@ static bool told_by_output(const struct perturb *p, const layer *l, const float 
             if (PLACES[place] == PRUNE_GATE_BEFORE_NORM) return false;
             if (z[u] == 0) {
                 if (activated && zero_of(l->activation) != 0) return false;
-            } else if (p->z[u] != 1 || (activated && (!homogeneous(l->activation) || z[u] < 0))) {
+            } else if (p->z[u] != 1 || (activated && (!gate_passes_factor(l->activation) || z[u] < 0))) {
                 return false;
             }
         }

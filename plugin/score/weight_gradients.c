@@ -12,7 +12,7 @@
 
 static bool readable(const struct prune_tensor *t)
 {
-    return t->data && t->device == PRUNE_DEVICE_CPU && t->type == PRUNE_F32 && t->rank == 1 && t->strides[0] == 1;
+    return prune_signal_readable(t, PRUNE_F32, 1) && t->strides[0] == 1;
 }
 
 /* Signals are in the order of the weights file, so their layers rise. */
