@@ -16,6 +16,9 @@ static const struct { unsigned bit; const char *name; } CAPABILITIES[] = {
     {PRUNE_SIGNAL_GATE_IMAGE, "gate gradients per image"},
     {PRUNE_CAN_TRAIN, "training"},
     {PRUNE_CAN_PERTURB, "losses with other gates"},
+    {PRUNE_CAN_EDIT, "changing weights"},
+    {PRUNE_SIGNAL_LAYERS, "inputs and gradients of layers"},
+    {PRUNE_SIGNAL_PRODUCT, "Hessian-vector products"},
     {PRUNE_CAN_STATE, "saving and restoring the training state"},
 };
 

@@ -10,7 +10,7 @@
 
 #include "base/status.h"
 
-#define PRUNE_HOST_VERSION 2
+#define PRUNE_HOST_VERSION 3
 
 enum prune_device { PRUNE_DEVICE_CPU, PRUNE_DEVICE_CUDA };
 enum prune_dtype { PRUNE_F32, PRUNE_F64 };
@@ -24,10 +24,13 @@ enum {
     PRUNE_SIGNAL_MAPS = 1u << 3,         /* layer outputs behind the activation, one sink call per forward pass: F32, (images, c, h, w) */
     PRUNE_SIGNAL_MARGINS = 1u << 4,      /* classifiers: a_k = logit of rival k - logit of the true class, and da_k/dz_u: per image */
     PRUNE_SIGNAL_CURVATURE = 1u << 5,    /* random v with E[v v^T] = d2E_b/dy2 (y the head's input) and v . dy/dz_u: per image */
+    PRUNE_SIGNAL_LAYERS = 1u << 6,       /* input of convolutional and connected layers, and gradients at their sums: what K-FAC is made of */
+    PRUNE_SIGNAL_PRODUCT = 1u << 7,      /* (H v)_u = sum_w d2E/dz_u dz_w v_w, exact (forward over reverse), for the direction v of the pass */
     PRUNE_SIGNALS = (1u << 8) - 1,
     PRUNE_CAN_TRAIN = 1u << 8,
     PRUNE_CAN_STATE = 1u << 9,           /* export_state / import_state */
-    PRUNE_CAN_PERTURB = 1u << 10         /* perturb */
+    PRUNE_CAN_PERTURB = 1u << 10,        /* perturb */
+    PRUNE_CAN_EDIT = 1u << 11            /* parameters_set, zeros_hold */
 };
 
 /* A gate multiplies one channel by its unit's z. True sign: E is the mean loss per image, dE/dz > 0 means removal lowers E. */
@@ -42,6 +45,10 @@ struct prune_gate_site { int layer, channel, unit; enum prune_gate_place place; 
 /* role: enum prune_weights_role of model/weights_file.h. values and gradients are flat, in the order of the weights file (not flipped, not transposed). */
 struct prune_parameter_signal { int layer, role; struct prune_tensor values, gradients; };
 struct prune_map_signal { int layer; struct prune_tensor map; };
+/* A convolutional or connected layer and the images of one pass. input: (images, c, h, w), what its filters see; gradient: (images, n, oh, ow), TRUE sign times -1 where
+ * `negated`, dE_b/ds of each image's own loss (not divided by the number of images), s = sum of weight x input before bias and batch-norm. Connected: h, w, oh, ow
+ * are 1. Gradients are those of the labels' loss, or, with PRUNE_FISHER_SAMPLED, of targets drawn from the network's own predictive distribution. */
+struct prune_layer_signal { int layer; bool negated; struct prune_tensor input, gradient; };
 
 /* One minibatch as the hook saw it; valid during the callback only. */
 struct prune_signals {
@@ -55,6 +62,9 @@ struct prune_signals {
     struct prune_tensor gate_probes;              /* F32 (images, probes, units); the mean over probes of squares is an unbiased (J^T H J)_uu of the image */
     const struct prune_parameter_signal *parameters; size_t parameter_count;   /* in the order of the weights file */
     const struct prune_map_signal *maps; size_t map_count;                     /* every layer that has channels */
+    /* LAYERS: the sink is called once per forward pass as with MAPS; layer_images: images of this pass (`images` counts those of the minibatch, at its end) */
+    const struct prune_layer_signal *layers; size_t layer_count, layer_images;
+    struct prune_tensor gate_product;             /* F64 (units), mean over the minibatch */
     size_t pass;                         /* which pass of a criterion of several; the host leaves it 0 */
 };
 typedef enum prune_code (*prune_sink)(void *user, const struct prune_signals *signals, struct prune_status *st);
@@ -84,8 +94,18 @@ struct prune_image_set {
     int letterbox;                       /* detectors: 1 letterboxed, 0 stretched */
 };
 
-/* rivals, probes: how many of MARGINS (at most classes - 1) and CURVATURE per image */
-struct prune_score_options { size_t minibatch; unsigned signals; int rivals, probes; };
+/* rivals, probes: how many of MARGINS (at most classes - 1) and CURVATURE per image. PRUNE_PROBES_EXACT: the columns of R^(1/2) itself, scaled so that the mean over
+ * probes is still (J^T R J) without any chance; one per output, softmax classifiers alone. */
+enum { PRUNE_PROBES_EXACT = -1 };
+enum prune_fisher { PRUNE_FISHER_SAMPLED, PRUNE_FISHER_EMPIRICAL };
+struct prune_score_options {
+    size_t minibatch;
+    unsigned signals;
+    int rivals, probes;
+    enum prune_fisher fisher;            /* of LAYERS */
+    const uint8_t *layers;               /* (layers of the cfg) which ones LAYERS is wanted of; NULL: all */
+    const float *direction;              /* (units) v of PRODUCT */
+};
 
 /* Candidate k: units[first[k]] ... units[first[k + 1] - 1] get the gate value z[k], the others stay as they are. */
 struct prune_candidates { const int *units; const size_t *first; const float *z; size_t count; };
@@ -140,6 +160,10 @@ struct prune_host {
      * Gates end as they were. Units whose gates would change nothing give the base loss. */
     enum prune_code (*perturb)(struct prune_host_net *net, const struct prune_image_set *set, const struct prune_candidates *candidates, bool gradients,
                                prune_perturb_sink sink, void *user, struct prune_status *st);
+    /* Values of one tensor of the weights file (its order, n values), from now on. role: enum prune_role. Not while a pass runs. */
+    enum prune_code (*parameters_set)(struct prune_host_net *net, int layer, int role, const float *values, size_t n, struct prune_status *st);
+    /* From now on values with keep[i] = 0 of a layer's weights are 0, and training leaves them 0 (their momentum too). keep NULL: no more. */
+    enum prune_code (*zeros_hold)(struct prune_host_net *net, int layer, const uint8_t *keep, size_t n, struct prune_status *st);
     enum prune_code (*evaluate)(struct prune_host_net *net, const struct prune_image_set *set, struct prune_evaluation *out, struct prune_status *st);
     /* Batch-norm statistics := average over `images` images drawn as in training. */
     enum prune_code (*recalibrate)(struct prune_host_net *net, const struct prune_image_set *set, size_t images, struct prune_status *st);

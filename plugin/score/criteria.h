@@ -7,6 +7,21 @@
 #include "../model/weights_file.h"
 #include "../units/units.h"
 
+struct prune_background;               /* base/background.h */
+
+/* K-FAC statistics (docs/kfac.md). Zeroed: the defaults. */
+struct prune_kfac_options {
+    double decay;                      /* of the exponential average over minibatches; 0 = 0.95 */
+    double damping;                    /* lambda; 0 = 1e-3 */
+    double samples;                    /* fraction of the locations of a map that are used; 0 = as many as the factors need */
+    enum prune_fisher fisher;
+    bool unnormalised;                 /* nap: weight scores are not divided by their layer's sum */
+    size_t memory;                     /* bytes that factors may take; 0 = 2 GiB. More: a few layers per pass */
+};
+
+/* What a unit's score is divided by. DEFAULT: the criterion's own (nap: MACS, else NONE). */
+enum prune_scale { PRUNE_SCALE_DEFAULT, PRUNE_SCALE_NONE, PRUNE_SCALE_KERNEL, PRUNE_SCALE_MACS };
+
 struct prune_score_input {             /* all borrowed, outlive the state */
     const struct prune_net *net;
     const struct prune_units *units;
@@ -14,6 +29,9 @@ struct prune_score_input {             /* all borrowed, outlive the state */
     uint64_t seed;
     int norm;                          /* magnitude: 1 or 2 */
     int rivals, probes;                /* of the signals MARGINS and CURVATURE, and of Hutchinson's estimator; 0 = the criterion's default */
+    enum prune_scale scale;
+    struct prune_kfac_options kfac;
+    struct prune_background *background; /* where statistics are added up while the host goes on; NULL: at once */
     double step;                       /* of differences of gate gradients; 0 = the criterion's own choice */
 };
 
