@@ -26,7 +26,7 @@ struct extra_signals {
     size_t map_count;
 };
 
-static bool wanted(const struct extra_signals *x, unsigned signal) { return x->o.signals & signal; }
+static bool wanted(const struct extra_signals *x, unsigned signal) { return x->o.score.signals & signal; }
 
 static enum prune_code room(float **out, size_t a, size_t b, size_t c, const char *what, struct prune_status *st)
 {
@@ -39,9 +39,9 @@ static enum prune_code room(float **out, size_t a, size_t b, size_t c, const cha
 
 static enum prune_code open_margins(struct extra_signals *x, struct prune_status *st)
 {
-    enum prune_code rc = margins_check(x->net, x->o.rivals, st);
+    enum prune_code rc = margins_check(x->net, x->o.score.rivals, st);
     if (rc) return rc;
-    size_t rivals = (size_t)x->o.rivals;
+    size_t rivals = (size_t)x->o.score.rivals;
     x->chosen = calloc((size_t)x->net->batch * (1 + rivals), sizeof *x->chosen);
     if (!x->chosen) return prune_fail_memory(st, (size_t)x->net->batch * (1 + rivals) * sizeof(int), "rivals");
     rc = room(&x->margins, x->o.images, rivals, 1, "margins", st);
@@ -51,8 +51,8 @@ static enum prune_code open_margins(struct extra_signals *x, struct prune_status
 static enum prune_code open_curvature(struct extra_signals *x, struct prune_status *st)
 {
     enum prune_code rc = curvature_check(x->net, st);
-    if (!rc && x->o.probes < 1) rc = prune_fail(st, "%d probes of the curvature per image: at least 1 is needed", x->o.probes);
-    return rc ? rc : room(&x->gate_probes, x->o.images, (size_t)x->o.probes, x->units, "probes of the curvature", st);
+    if (!rc && x->o.score.probes < 1) rc = prune_fail(st, "%d probes of the curvature per image: at least 1 is needed", x->o.score.probes);
+    return rc ? rc : room(&x->gate_probes, x->o.images, (size_t)x->o.score.probes, x->units, "probes of the curvature", st);
 }
 
 /* Parts of recurrent layers have no number in a parameter signal: left out. */
@@ -140,21 +140,21 @@ static void collect(struct extra_signals *x, float *rows, size_t stride)
 
 static void pass_margins(struct extra_signals *x, size_t at)
 {
-    size_t rivals = (size_t)x->o.rivals;
-    margins_choose(x->net, x->o.rivals, x->chosen, x->margins + at * rivals);
+    size_t rivals = (size_t)x->o.score.rivals;
+    margins_choose(x->net, x->o.score.rivals, x->chosen, x->margins + at * rivals);
     bool untouched = !x->o.between_updates && !wanted(x, PRUNE_SIGNAL_GATE_BATCH | PRUNE_SIGNAL_GATE_IMAGE | PRUNE_SIGNAL_PARAMETERS);   /* no backward pass yet */
-    for (int k = 0; k < x->o.rivals; k++) {
+    for (int k = 0; k < x->o.score.rivals; k++) {
         if (k || !untouched) backward_clear(x->net);
-        margins_cotangent(x->net, x->o.rivals, k, x->chosen);
+        margins_cotangent(x->net, x->o.score.rivals, k, x->chosen);
         collect(x, x->gate_margins + (at * rivals + (size_t)k) * x->units, rivals * x->units);
     }
 }
 
 static void pass_curvature(struct extra_signals *x, size_t at, uint64_t ordinal)
 {
-    size_t probes = (size_t)x->o.probes;
+    size_t probes = (size_t)x->o.score.probes;
     struct curvature_draw d = {.seed = x->o.seed, .first = ordinal};
-    for (d.probe = 0; d.probe < x->o.probes; d.probe++) {
+    for (d.probe = 0; d.probe < x->o.score.probes; d.probe++) {
         backward_clear(x->net);
         for (int i = 0; i < x->net->n; i++) {
             curvature_head *probe = curvature_of(&x->net->layers[i]);
@@ -213,9 +213,9 @@ static struct prune_tensor per_image(float *data, size_t images, int each, size_
 
 void extra_fill(struct extra_signals *x, struct prune_signals *out)
 {
-    out->margins = per_image(x->margins, out->images, x->o.rivals, 0);
-    out->gate_margins = per_image(x->gate_margins, out->images, x->o.rivals, x->units);
-    out->gate_probes = per_image(x->gate_probes, out->images, x->o.probes, x->units);
+    out->margins = per_image(x->margins, out->images, x->o.score.rivals, 0);
+    out->gate_margins = per_image(x->gate_margins, out->images, x->o.score.rivals, x->units);
+    out->gate_probes = per_image(x->gate_probes, out->images, x->o.score.probes, x->units);
     if (wanted(x, PRUNE_SIGNAL_PARAMETERS)) {
         take_parameters(x, out->images);
         out->parameters = x->parameters;

@@ -8,8 +8,7 @@
 enum { EXTRA_SIGNALS = PRUNE_SIGNAL_PARAMETERS | PRUNE_SIGNAL_MAPS | PRUNE_SIGNAL_MARGINS | PRUNE_SIGNAL_CURVATURE };
 
 struct extra_options {
-    unsigned signals;
-    int rivals, probes;
+    struct prune_score_options score;   /* its minibatch is not read */
     size_t images;          /* of the largest minibatch */
     uint64_t seed;
     bool between_updates;   /* training: update buffers hold momentum and must keep it; else they are cleared by begin */

@@ -14,7 +14,7 @@
 #include "host_net.h"
 #include "network_parameters.h"
 
-enum { DEFAULT_RIVALS = 2 };   /* of MARGINS in training, whose caller cannot say */
+enum { DEFAULT_RIVALS = 2, DEFAULT_PROBES = 1 };   /* in training, where its caller leaves them open */
 
 /* Set by SIGINT; a signal handler can reach nothing else. */
 static volatile sig_atomic_t stop_requested;
@@ -129,29 +129,40 @@ static enum prune_code host_gates_set(struct prune_host_net *n, const float *z, 
     return PRUNE_OK;
 }
 
-static enum prune_code host_train_start(struct prune_host_net *n, const struct prune_image_set *set, unsigned signals, prune_sink sink, void *user, struct prune_status *st)
+static enum prune_code open_hook(struct prune_host_net *n, const struct prune_score_options *o, prune_sink sink, void *user, struct prune_status *st)
 {
+    n->hook = (struct train_hook){.gates = host_gates(n), .signals = o->signals, .sink = sink, .user = user};
+    if (!sink) return PRUNE_OK;
+    struct extra_options extra = {.score = *o, .images = (size_t)n->batch, .seed = n->seed, .between_updates = true};
+    if (!o->rivals) extra.score.rivals = DEFAULT_RIVALS;
+    if (!o->probes) extra.score.probes = DEFAULT_PROBES;
+    enum prune_code rc = o->signals & EXTRA_SIGNALS ? extra_open(&n->hook.extra, n->open.net, n->hook.gates, &extra, st) : PRUNE_OK;
+    if (rc) return rc;
+    struct trainer_hook hook = train_hook_interface(&n->hook);
+    trainer_set_hook(n->trainer, &hook);
+    return PRUNE_OK;
+}
+
+static enum prune_code host_train_start(struct prune_host_net *n, const struct prune_image_set *set, const struct prune_score_options *o, prune_sink sink, void *user,
+                                        struct prune_status *st)
+{
+    static const struct prune_score_options none;
     struct gate_table *gates = host_gates(n);
-    enum prune_code rc = host_signals_check(n, signals, st);
+    if (!o) o = &none;
+    enum prune_code rc = host_signals_check(n, o->signals, st);
     if (rc) return rc;
     host_train_stop(n);
     use_context(n);
-    rc = gates ? gate_collect(gates, sink ? signals : 0, (size_t)n->batch, st) : PRUNE_OK;
+    rc = gates ? gate_collect(gates, sink ? o->signals : 0, (size_t)n->batch, st) : PRUNE_OK;
     if (rc) return rc;
     struct trainer_options options = {.set = *set, .seed = n->seed, .threads = n->threads, .multi_scale = true};
     rc = trainer_open(&n->trainer, n->open.net, &options, st);
     if (rc) return rc;
     n->train_images = trainer_images(n->trainer);
-    n->hook = (struct train_hook){.gates = gates, .signals = signals, .sink = sink, .user = user};
-    const struct extra_options extra = {.signals = signals, .rivals = DEFAULT_RIVALS, .probes = 1, .images = (size_t)n->batch, .seed = n->seed, .between_updates = true};
-    if (sink && signals & EXTRA_SIGNALS) rc = extra_open(&n->hook.extra, n->open.net, gates, &extra, st);
+    rc = open_hook(n, o, sink, user, st);
     if (rc) {
         host_train_stop(n);
         return rc;
-    }
-    if (sink) {
-        struct trainer_hook hook = train_hook_interface(&n->hook);
-        trainer_set_hook(n->trainer, &hook);
     }
     catch_interrupt();
     return PRUNE_OK;

@@ -104,7 +104,7 @@ static enum prune_code score_open(struct score_pass *p, const struct prune_score
 {
     struct prune_host_net *n = p->n;
     size_t largest = p->stream.minibatch < p->stream.end ? p->stream.minibatch : p->stream.end;
-    const struct extra_options extra = {.signals = o->signals, .rivals = o->rivals, .probes = o->probes, .images = largest, .seed = n->seed};
+    const struct extra_options extra = {.score = *o, .images = largest, .seed = n->seed};
     enum prune_code rc = p->hook.gates ? gate_collect(p->hook.gates, o->signals, largest, st) : PRUNE_OK;
     p->image_loss = calloc((size_t)n->batch, sizeof *p->image_loss);
     if (!rc && !p->image_loss) rc = prune_fail_memory(st, (size_t)n->batch * sizeof *p->image_loss, "losses");

@@ -146,8 +146,10 @@ struct prune_host {
     enum prune_code (*gates_set)(struct prune_host_net *net, const float *z, size_t units, struct prune_status *st);
 
     /* Training: images of the set drawn from (seed, image ordinal), augmented as the cfg says; sink (may be NULL) gets the signals of every
-     * minibatch (forward pass; `subdivisions` of them a step) and does not disturb the numbers of training. A NaN loss fails before the update. */
-    enum prune_code (*train_start)(struct prune_host_net *net, const struct prune_image_set *set, unsigned signals, prune_sink sink, void *user, struct prune_status *st);
+     * minibatch (forward pass; `subdivisions` of them a step) and does not disturb the numbers of training. A NaN loss fails before the update.
+     * o: which signals (NULL: none); its minibatch is ignored, rivals and probes of 0 are 2 and 1, what it points at is copied. */
+    enum prune_code (*train_start)(struct prune_host_net *net, const struct prune_image_set *set, const struct prune_score_options *o, prune_sink sink, void *user,
+                                   struct prune_status *st);
     enum prune_code (*train_step)(struct prune_host_net *net, const struct prune_step_options *o, struct prune_step *out, struct prune_status *st);
     void (*train_stop)(struct prune_host_net *net);
     void (*reset_momentum)(struct prune_host_net *net);

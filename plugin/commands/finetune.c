@@ -56,7 +56,7 @@ static enum prune_code read_request(const struct prune_args *a, struct request *
 static enum prune_code train(const struct prune_host *host, struct prune_host_net *net, const struct prune_image_set *set, const struct request *r, struct prune_status *st)
 {
     enum prune_code rc = r->recalibrate ? host->recalibrate(net, set, (size_t)r->recalibrate, st) : PRUNE_OK;
-    if (!rc) rc = host->train_start(net, set, 0, NULL, NULL, st);
+    if (!rc) rc = host->train_start(net, set, NULL, NULL, NULL, st);
     if (rc) return rc;
     struct prune_net_facts facts;
     host->facts(net, &facts);

@@ -19,7 +19,7 @@ struct loop {
     struct prune_weights weights;    /* open while input.weights is set */
     struct prune_scored scored;      /* of the criterion, for the present units */
     bool passes;                     /* fed by scoring passes; else by training (or by nothing) */
-    unsigned signals;                /* of training */
+    struct prune_score_options signals;   /* of training */
     size_t trained_images;           /* in this iteration */
     size_t initial_units;
     uint8_t *held_removed;           /* last mask that kept the floors */
@@ -215,7 +215,7 @@ static enum prune_code shrink_if_it_pays(struct loop *l, struct prune_status *st
     prune_units_cost(&l->w->net, &l->w->units, none, &whole);
     free(none);
     if (has_floor(l->o) || !(l->w->host->capabilities & PRUNE_CAN_STATE) || (double)now.macs > SHRINK_BELOW * (double)whole.macs) return PRUNE_OK;
-    return prune_work_shrink(l->w, l->signals, on_signals, l, st);
+    return prune_work_shrink(l->w, &l->signals, on_signals, l, st);
 }
 
 /* One removal; *met says whether the target is reached. */
@@ -264,12 +264,12 @@ enum prune_code prune_loop(struct prune_work *w, const struct prune_loop_options
     struct loop l = {.w = w, .o = o, .r = r, .initial_units = w->units.count};
     l.scored.criterion = o->criterion;
     l.passes = prune_feeds_by_pass(o->criterion, o->feed);
-    l.signals = l.passes ? 0 : o->criterion->signals;
+    l.signals.signals = l.passes ? 0 : o->criterion->signals;
     l.held_removed = calloc(w->units.count ? w->units.count : 1, 1);
     if (!l.held_removed) return prune_fail_memory(st, w->units.count, "mask");
     prune_progress_start(&l.progress, stderr, "prune", 1000);
     bool finished = false;
-    enum prune_code rc = prune_work_train(w, l.signals, on_signals, &l, st);
+    enum prune_code rc = prune_work_train(w, &l.signals, on_signals, &l, st);
     while (!rc && !finished) rc = iterate(&l, &finished, st);
     prune_progress_end(&l.progress);
     if (r->stopped_by) r->target_met = false;

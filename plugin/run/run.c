@@ -250,7 +250,7 @@ static enum prune_code finetune(struct run *r, struct prune_host_net *net, struc
     struct prune_finetune_options options = {.steps = r->finetune_steps, .step = r->step, .weights_path = r->out_weights, .save_every = epoch ? epoch : 100};
     struct prune_finetune_result result;
     if (r->o->finetune_rate > 0) options.step.rate = r->o->finetune_rate;
-    enum prune_code rc = r->host->train_start(net, &set, 0, NULL, NULL, st);
+    enum prune_code rc = r->host->train_start(net, &set, NULL, NULL, NULL, st);
     if (!rc) rc = prune_finetune(r->host, net, &options, &result, st);
     r->host->train_stop(net);
     return rc;

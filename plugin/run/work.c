@@ -85,7 +85,7 @@ static enum prune_code attach(struct prune_work *w, struct prune_status *st)
     return w->host->gates_attach(w->host_net, w->units.sites, w->units.site_count, w->units.count, st);
 }
 
-enum prune_code prune_work_train(struct prune_work *w, unsigned signals, prune_sink sink, void *user, struct prune_status *st)
+enum prune_code prune_work_train(struct prune_work *w, const struct prune_score_options *signals, prune_sink sink, void *user, struct prune_status *st)
 {
     enum prune_code rc = attach(w, st);
     if (!rc) rc = w->host->train_start(w->host_net, &w->options.train, signals, sink, user, st);
@@ -198,7 +198,7 @@ static void carry_over(struct prune_work *small, const struct prune_work *old, c
     small->shrinks = old->shrinks + 1;
 }
 
-static enum prune_code reopen(struct prune_work *w, const struct prune_plan *plan, const struct shrink_paths *p, unsigned signals, prune_sink sink,
+static enum prune_code reopen(struct prune_work *w, const struct prune_plan *plan, const struct shrink_paths *p, const struct prune_score_options *signals, prune_sink sink,
                               void *user, struct prune_status *st)
 {
     struct prune_work small;
@@ -221,7 +221,7 @@ static enum prune_code reopen(struct prune_work *w, const struct prune_plan *pla
     return PRUNE_OK;
 }
 
-enum prune_code prune_work_shrink(struct prune_work *w, unsigned signals, prune_sink sink, void *user, struct prune_status *st)
+enum prune_code prune_work_shrink(struct prune_work *w, const struct prune_score_options *signals, prune_sink sink, void *user, struct prune_status *st)
 {
     struct prune_plan plan = {0};
     struct shrink_paths paths = {0};

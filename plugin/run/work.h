@@ -36,7 +36,7 @@ enum prune_code prune_work_open(struct prune_work *w, const struct prune_host *h
 void prune_work_close(struct prune_work *w);
 
 /* Starts training with gates on every unit; sink gets the signals. */
-enum prune_code prune_work_train(struct prune_work *w, unsigned signals, prune_sink sink, void *user, struct prune_status *st);
+enum prune_code prune_work_train(struct prune_work *w, const struct prune_score_options *signals, prune_sink sink, void *user, struct prune_status *st);
 /* removed[] as gate values; malloc'd, NULL: no memory (st says so). */
 float *prune_work_gate_values(const struct prune_work *w, struct prune_status *st);
 /* Pushes removed[] to the gates. */
@@ -44,7 +44,7 @@ enum prune_code prune_work_mask(struct prune_work *w, struct prune_status *st);
 /* The gates of training again, and the mask, after a scoring pass had its own. For training without signals: those are lost with the gates before. */
 enum prune_code prune_work_regate(struct prune_work *w, struct prune_status *st);
 /* Removes the masked units for good and goes on with the smaller network (same signals and sink). */
-enum prune_code prune_work_shrink(struct prune_work *w, unsigned signals, prune_sink sink, void *user, struct prune_status *st);
+enum prune_code prune_work_shrink(struct prune_work *w, const struct prune_score_options *signals, prune_sink sink, void *user, struct prune_status *st);
 /* Writes the present network's cfg and weights with the masked units removed; `masked` (may be NULL) gets the present shape silenced. */
 enum prune_code prune_work_write(struct prune_work *w, const char *cfg_path, const char *weights_path, const char *masked_path, struct prune_status *st);
 /* Units of the user's cfg that are gone: removed has original->count entries. */

@@ -74,7 +74,7 @@ static struct clocks train(const struct bench *b)
     struct prune_image_set all = b->s.set;
     all.limit = 0;
     check(host->gates_attach(b->s.host_net, NULL, 0, b->units.count, &st), &st);
-    check(host->train_start(b->s.host_net, &all, 0, NULL, NULL, &st), &st);
+    check(host->train_start(b->s.host_net, &all, NULL, NULL, NULL, &st), &st);
     struct prune_step step = {0};
     check(host->train_step(b->s.host_net, &o, &step, &st), &st);      /* the loader has the next images ready from now on */
     struct clocks start = now();

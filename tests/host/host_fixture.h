@@ -57,7 +57,7 @@ __attribute__((unused)) static void train_some(struct prune_host_net *net, const
     const struct prune_step_options o = {.rate = .02, .momentum = .9, .decay = 5e-4};
     struct prune_status st = {0};
     struct prune_step step;
-    ok(host()->train_start(net, &set, 0, NULL, NULL, &st), &st);
+    ok(host()->train_start(net, &set, NULL, NULL, NULL, &st), &st);
     for (int i = 0; i < steps; i++) ok(host()->train_step(net, &o, &step, &st), &st);
 }
 

@@ -79,7 +79,7 @@ static void train(const char *cfg, const char *data, unsigned signals, struct he
     struct prune_status st = {0};
     struct prune_host_net *net = open_net(cfg);
     size_t units = signals ? attach_all(net, cfg) : 0;
-    if (host->train_start(net, &set, signals, signals ? listen : NULL, h, &st)) fail_msg("%s", st.message);
+    if (host->train_start(net, &set, &(struct prune_score_options){.signals = signals}, signals ? listen : NULL, h, &st)) fail_msg("%s", st.message);
     for (int i = 0; i < STEPS_RUN; i++) {
         struct prune_step step;
         if (host->train_step(net, &o, &step, &st)) fail_msg("%s", st.message);
@@ -135,11 +135,12 @@ static void a_sink_that_fails_stops_the_step(void **state)
     struct prune_status st = {0};
     struct prune_step step;
     struct heard h = {.fail = true};
+    const struct prune_score_options told = {.signals = PRUNE_SIGNAL_GATE_BATCH};
     struct prune_host_net *net = open_net(cfg);
-    assert_int_equal(host->train_start(net, &set, PRUNE_SIGNAL_GATE_BATCH, listen, &h, &st), PRUNE_FAILED);
+    assert_int_equal(host->train_start(net, &set, &told, listen, &h, &st), PRUNE_FAILED);
     assert_non_null(strstr(st.message, "no gates are attached"));
     attach_all(net, cfg);
-    assert_int_equal(host->train_start(net, &set, PRUNE_SIGNAL_GATE_BATCH, listen, &h, &st), PRUNE_OK);
+    assert_int_equal(host->train_start(net, &set, &told, listen, &h, &st), PRUNE_OK);
     assert_int_equal(host->train_step(net, &o, &step, &st), PRUNE_FAILED);
     assert_string_equal(st.message, "the sink refuses");
     host->close(net);

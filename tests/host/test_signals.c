@@ -438,8 +438,9 @@ static void training_tells_the_gradients_it_descends(void **state)
     struct prune_step step;
     static struct gradients g;
     memset(&g, 0, sizeof g);
-    ok(host()->train_start(net, &set, PRUNE_SIGNAL_PARAMETERS | PRUNE_SIGNAL_MARGINS | PRUNE_SIGNAL_CURVATURE | PRUNE_SIGNAL_MAPS, listen_gradients, &g, &st), &st);
-    ok(host()->train_start(plain, &set, 0, NULL, NULL, &st), &st);
+    const struct prune_score_options told = {.signals = PRUNE_SIGNAL_PARAMETERS | PRUNE_SIGNAL_MARGINS | PRUNE_SIGNAL_CURVATURE | PRUNE_SIGNAL_MAPS};
+    ok(host()->train_start(net, &set, &told, listen_gradients, &g, &st), &st);
+    ok(host()->train_start(plain, &set, NULL, NULL, NULL, &st), &st);
     for (int i = 0; i < 3; i++) {
         ok(host()->train_step(net, &o, &step, &st), &st);
         ok(host()->train_step(plain, &o, &step, &st), &st);

@@ -108,10 +108,11 @@ static enum prune_code fake_set(struct prune_host_net *net, const float *z, size
     return PRUNE_OK;
 }
 
-static enum prune_code fake_start(struct prune_host_net *net, const struct prune_image_set *set, unsigned signals, prune_sink sink, void *user, struct prune_status *st)
+static enum prune_code fake_start(struct prune_host_net *net, const struct prune_image_set *set, const struct prune_score_options *o, prune_sink sink, void *user,
+                                  struct prune_status *st)
 {
     (void)set, (void)st;
-    fake_state.training_signals = signals;
+    fake_state.training_signals = o ? o->signals : 0;
     net->sink = sink;
     net->user = user;
     return PRUNE_OK;
