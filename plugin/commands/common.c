@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../score/criteria.h"
+#include "../score/scoring.h"
 
 enum prune_code prune_project_open_unchecked(struct prune_project *p, const char *cfg, const char *weights, const char *protect, struct prune_status *st)
 {
@@ -176,11 +176,10 @@ enum prune_code prune_project_score(const struct prune_project *p, const struct 
                                 criterion->name, criterion->name);
     if (criterion->needs_weights && !p->has_weights) return prune_fail_usage(st, "criterion '%s' reads the weights, and no weights file is given", criterion->name);
     struct prune_score_input in = {.net = &p->net, .units = &p->units, .weights = p->has_weights ? &p->weights : NULL, .seed = seed, .norm = norm};
-    size_t bytes = criterion->state_size(&in);
-    void *state = calloc(1, bytes ? bytes : 1);
-    if (!state) return prune_fail_memory(st, bytes, "scores");
-    criterion->init(state, &in);
-    enum prune_code rc = criterion->finish(state, &in, scores, st);
-    free(state);
+    struct prune_scored item = {.criterion = criterion};
+    enum prune_code rc = prune_scored_init(&item, 1, &in, st);
+    if (!rc) rc = prune_scored_finish(&item, 1, &in, st);
+    if (!rc) memcpy(scores, item.scores, p->units.count * sizeof *scores);
+    prune_scored_free(&item, 1);
     return rc;
 }

@@ -58,7 +58,8 @@ struct prune_criterion {
     /* Beside pass 0: two candidates per unit, z_u (1 - step) and z_u (1 + step), and their gate gradients (host.h, perturb); piece as the host gave it. */
     bool perturbs;
     void (*accumulate_perturbed)(void *state, const struct prune_score_input *in, const struct prune_perturbed *piece);
-    double (*marginal)(const void *state, size_t unit, const uint8_t *removed);   /* optional (SOSP-I) */
+    enum prune_scale scale;            /* what its scores are divided by where the user does not say; DEFAULT: nothing */
+    bool scales;                       /* finish divides by itself (prune_scale_divisor): an order whose steps are divided */
     bool (*state_ok)(const void *state, const void *fresh);   /* optional: a state from a file has the inner layout of one just initialised */
 };
 

@@ -38,6 +38,10 @@ enum prune_code prune_hrank_finish(const void *state, const struct prune_score_i
 /* per_layer.c: each score divided by the root of the sum (mean: of the mean) of squares over the units of its layer, which is that of their first producer */
 void prune_divide_by_layer(const struct prune_units *units, bool mean, double *scores);
 
+/* scale.c: what a unit's score is divided by, in->scale or, where that is DEFAULT, fallback (DEFAULT: NONE); and all scores divided, in place */
+double prune_scale_divisor(const struct prune_score_input *in, enum prune_scale fallback, size_t unit);
+void prune_scale_scores(const struct prune_score_input *in, enum prune_scale fallback, double *scores);
+
 /* A tensor on the CPU of that type and rank: what is elsewhere, or of another kind, is one that this room cannot read. */
 bool prune_signal_readable(const struct prune_tensor *t, enum prune_dtype type, int rank);
 /* Refuses a sum (units) that is not a finite number, by its unit's first channel. */

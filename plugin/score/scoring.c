@@ -56,8 +56,10 @@ void prune_scored_free(struct prune_scored *items, size_t count)
 enum prune_code prune_scored_finish(struct prune_scored *items, size_t count, const struct prune_score_input *in, struct prune_status *st)
 {
     for (size_t i = 0; i < count; i++) {
-        enum prune_code rc = items[i].criterion->finish(items[i].state, in, items[i].scores, st);
+        const struct prune_criterion *c = items[i].criterion;
+        enum prune_code rc = c->finish(items[i].state, in, items[i].scores, st);
         if (rc) return rc;
+        if (!c->scales) prune_scale_scores(in, c->scale, items[i].scores);
     }
     return PRUNE_OK;
 }
