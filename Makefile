@@ -42,7 +42,7 @@ endif
 CFLAGS += -std=c11 -D_GNU_SOURCE $(WARN) $(OPT) $(SAN) -pthread
 DEPFLAGS = -MMD -MP -MF $@.d
 HOST_CFLAGS += -isystem $(DARKNET_INC) -DDARKNET_LIBRARY='"$(DARKNET_LIB)/libdarknet.so"'
-PLUGIN_LIBS := -lcjson -lxxhash -lm -Wl,--push-state,--as-needed -llapacke -Wl,--pop-state
+PLUGIN_LIBS := -lcjson -lxxhash -lm -Wl,--push-state,--as-needed -llapacke -lopenblas -Wl,--pop-state
 # bin/darknet opens the host's libraries and LAPACKE itself (darknet/host_library.c); that nothing is missing there, the tests' links show
 HOST_LATER := -Wl,-z,lazy -Wl,--unresolved-symbols=ignore-in-object-files -Wl,-rpath,$(DARKNET_LIB)
 HOST_LIBS := -L$(DARKNET_LIB) -Wl,-rpath,$(DARKNET_LIB) -ldarknet -lopenblas -lpthread
@@ -89,7 +89,7 @@ $(BUILD)/headers: $(BUILD)/flags
 $(BIN)/darknet: $(BUILD)/darknet/main.o $(HOST_OBJ) $(BUILD)/libprune.a
 	@mkdir -p $(@D)
 	$(if $(V),,@echo '  LD  $@')
-	$(Q)$(CC) $(CFLAGS) -rdynamic -o $@ $(BUILD)/darknet/main.o $(HOST_OBJ) $(BUILD)/libprune.a $(filter-out -llapacke,$(PLUGIN_LIBS)) $(HOST_LATER)
+	$(Q)$(CC) $(CFLAGS) -rdynamic -o $@ $(BUILD)/darknet/main.o $(HOST_OBJ) $(BUILD)/libprune.a $(filter-out -llapacke -lopenblas,$(PLUGIN_LIBS)) $(HOST_LATER)
 $(BUILD)/libprune.a: $(PLUGIN_OBJ)
 	$(if $(V),,@echo '  AR  $@')
 	$(Q)rm -f $@ && ar rcs $@ $^
