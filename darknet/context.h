@@ -14,6 +14,7 @@ struct host_context {
     int threads;            /* worker threads of kernels/pool (>= 1) */
     bool rolling_statistics;/* batch-norm uses rolling statistics although net.train is 1, forward and backward; dropout is the identity */
     bool gates_only;        /* backward passes leave weights, biases and scales alone: they serve gates (backward.h) */
+    bool keep_deltas;       /* backward passes leave dE/ds, s the sums in front of batch-norm, in l.delta of convolutional and connected layers, times -1 */
     bool quiet;             /* heads print no statistics */
     uint64_t seed;          /* dropout and initialisation */
     uint64_t iteration;     /* of training; key of dropout's random numbers */

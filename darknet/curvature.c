@@ -67,7 +67,7 @@ void curvature_logistic(const network *net, int index, const struct curvature_dr
 }
 
 /* Second derivative of an entry's loss by the cost's type, without the scale. */
-static bool curved(const layer *l, float truth, float x)
+bool curvature_cost_entry(const layer *l, float truth, float x)
 {
     switch (l->cost_type) {
     case L1: return false;
@@ -84,6 +84,6 @@ void curvature_cost(const network *net, int index, const struct curvature_draw *
     const float *x = net->layers[index - 1].output, root = l->scale > 0 ? 1 / sqrtf(l->scale) : 0;
     for (int b = 0, at = 0; b < l->batch; b++) {
         draw_signs(d, index, b, l->delta + at, l->inputs);
-        for (int i = 0; i < l->inputs; i++, at++) l->delta[at] *= curved(l, net->truth[at], x[at]) ? root : 0;
+        for (int i = 0; i < l->inputs; i++, at++) l->delta[at] *= curvature_cost_entry(l, net->truth[at], x[at]) ? root : 0;
     }
 }

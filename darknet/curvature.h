@@ -4,6 +4,7 @@
 #define DARKNET_CURVATURE_H
 
 #include <darknet.h>
+#include <stdbool.h>
 #include "../plugin/base/random.h"
 #include "../plugin/base/status.h"
 
@@ -20,6 +21,9 @@ static inline float curvature_sign(struct prune_random *r) { return prune_random
  * and truths are those of the last forward pass, deltas need not be. */
 typedef void curvature_head(const network *net, int index, const struct curvature_draw *d);
 curvature_head curvature_softmax, curvature_logistic, curvature_cost, curvature_boxes /* yolo, region */;
+
+/* Whether an entry of a [cost] head has a second derivative (1, without the layer's scale; else 0). */
+bool curvature_cost_entry(const layer *l, float truth, float x);
 
 /* Every head of the network has a known curvature, and there is one. */
 enum prune_code curvature_check(const network *net, struct prune_status *st);

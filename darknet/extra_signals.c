@@ -4,7 +4,9 @@
 #include <string.h>
 
 #include "backward.h"
+#include "context.h"
 #include "curvature.h"
+#include "layer_signals.h"
 #include "layer_tensors.h"
 #include "margins.h"
 #include "network_parameters.h"
@@ -24,6 +26,7 @@ struct extra_signals {
     struct parameters_updates before;              /* between updates: at the beginning of the minibatch */
     struct prune_map_signal *maps;
     size_t map_count;
+    struct layer_signals *layers;                  /* NULL: not asked for */
 };
 
 static bool wanted(const struct extra_signals *x, unsigned signal) { return x->o.score.signals & signal; }
@@ -82,17 +85,27 @@ static enum prune_code open_maps(struct extra_signals *x, struct prune_status *s
     return x->maps ? PRUNE_OK : prune_fail_memory(st, (size_t)x->net->n * sizeof *x->maps, "a list of maps");
 }
 
+static enum prune_code open_layers(struct extra_signals *x, struct prune_status *st)
+{
+    const struct layer_options o = {.layers = x->o.score.layers, .fisher = x->o.score.fisher, .seed = x->o.seed,
+                                    .after_others = wanted(x, PRUNE_SIGNAL_MARGINS | PRUNE_SIGNAL_CURVATURE)};
+    return layers_open(&x->layers, x->net, x->gates, &o, st);
+}
+
 static enum prune_code open_all(struct extra_signals *x, struct prune_status *st)
 {
-    bool backward = wanted(x, PRUNE_SIGNAL_MARGINS | PRUNE_SIGNAL_CURVATURE);
-    if (backward && !x->gates) return prune_fail(st, "gate gradients wanted, but no gates are attached");
+    bool gated = wanted(x, PRUNE_SIGNAL_MARGINS | PRUNE_SIGNAL_CURVATURE);
+    bool backward = gated || (wanted(x, PRUNE_SIGNAL_LAYERS) && x->o.score.fisher == PRUNE_FISHER_SAMPLED);
+    if (gated && !x->gates) return prune_fail(st, "gate gradients wanted, but no gates are attached");
     if (backward && (x->o.between_updates || wanted(x, PRUNE_SIGNAL_PARAMETERS)) && !backward_leaves_updates(x->net))
-        return prune_fail(st, "margins and curvature of a network with local, deconvolutional or recurrent layers cannot be taken in training or beside gradients "
-                              "of parameters; score it for them alone");
+        return prune_fail(st, "margins, curvature and sampled gradients of a network with local, deconvolutional or recurrent layers cannot be taken in training "
+                              "or beside gradients of parameters; score it for them alone");
     enum prune_code rc = wanted(x, PRUNE_SIGNAL_MARGINS) ? open_margins(x, st) : PRUNE_OK;
     if (!rc && wanted(x, PRUNE_SIGNAL_CURVATURE)) rc = open_curvature(x, st);
     if (!rc && wanted(x, PRUNE_SIGNAL_PARAMETERS)) rc = open_parameters(x, st);
     if (!rc && wanted(x, PRUNE_SIGNAL_MAPS)) rc = open_maps(x, st);
+    if (!rc && wanted(x, PRUNE_SIGNAL_LAYERS)) rc = open_layers(x, st);
+    x->o.score.layers = NULL;   /* the caller's */
     return rc;
 }
 
@@ -119,14 +132,22 @@ void extra_close(struct extra_signals *x)
     free(x->gradients);
     parameters_updates_free(&x->before);
     free(x->maps);
+    if (x->layers) host_context()->keep_deltas = false;
+    layers_close(x->layers);
     free(x);
 }
 
 void extra_begin(struct extra_signals *x)
 {
+    host_context()->keep_deltas = x->layers && layers_from_labels(x->layers);
     if (!wanted(x, PRUNE_SIGNAL_PARAMETERS)) return;
     if (x->o.between_updates) parameters_updates_copy(x->net, &x->before);
     else parameters_updates_zero(x->net);
+}
+
+int extra_lowest(const struct extra_signals *x)
+{
+    return x->layers && layers_from_labels(x->layers) ? layers_lowest(x->layers) : x->net->n;
 }
 
 /* One backward pass; what arrives at the gates goes to rows (batch, every `stride` floats). */
@@ -166,8 +187,10 @@ static void pass_curvature(struct extra_signals *x, size_t at, uint64_t ordinal)
 
 void extra_pass(struct extra_signals *x, size_t at, uint64_t ordinal)
 {
+    if (x->layers) layers_remember(x->layers);
     if (wanted(x, PRUNE_SIGNAL_MARGINS)) pass_margins(x, at);
     if (wanted(x, PRUNE_SIGNAL_CURVATURE)) pass_curvature(x, at, ordinal);
+    if (x->layers) layers_pass(x->layers, ordinal);   /* last: what it leaves in the network is what is told */
 }
 
 /* Darknet's updates grow by the negative gradient, summed over images. */
@@ -189,8 +212,9 @@ static void take_parameters(struct extra_signals *x, size_t images)
     }
 }
 
-void extra_fill_maps(struct extra_signals *x, struct prune_signals *out)
+void extra_fill_views(struct extra_signals *x, struct prune_signals *out)
 {
+    if (x->layers) layers_fill(x->layers, out);
     x->map_count = 0;
     for (int i = 0; wanted(x, PRUNE_SIGNAL_MAPS) && i < x->net->n; i++) {
         const layer *l = &x->net->layers[i];
@@ -221,5 +245,5 @@ void extra_fill(struct extra_signals *x, struct prune_signals *out)
         out->parameters = x->parameters;
         out->parameter_count = x->parameter_count;
     }
-    extra_fill_maps(x, out);
+    extra_fill_views(x, out);
 }

@@ -39,6 +39,7 @@ struct gate_table {
     unsigned signals;
     double *batch_sums;                /* (units) */
     float *image_sums;                 /* (images, units) or NULL */
+    bool muted;                        /* backward passes add nothing up */
     float *rows;                       /* not NULL: where gradients go instead, every row_stride floats */
     size_t row_stride;
     size_t images, first_image;        /* room in image_sums; images of earlier passes of this minibatch */
@@ -181,7 +182,11 @@ static double sum_product(float *delta, const float *y, size_t n)
 }
 
 /* Which sums a backward pass is to make. */
-static unsigned collected(const struct gate_table *g) { return g->rows ? PRUNE_SIGNAL_GATE_IMAGE : g->signals & (PRUNE_SIGNAL_GATE_BATCH | PRUNE_SIGNAL_GATE_IMAGE); }
+static unsigned collected(const struct gate_table *g)
+{
+    if (g->muted) return 0;
+    return g->rows ? PRUNE_SIGNAL_GATE_IMAGE : g->signals & (PRUNE_SIGNAL_GATE_BATCH | PRUNE_SIGNAL_GATE_IMAGE);
+}
 
 static void add_gradient(struct gate_table *g, int unit, int image, double gradient)
 {
@@ -286,7 +291,7 @@ static void backward_before(struct gate_slot *s, layer l, network net)
     }
     gradient_array(l.output, l.outputs * l.batch, l.activation, l.delta);
     l.activation = LINEAR;
-    if (s->before.kept) add_direct(s, &s->before, &l, s->before.copy, false);
+    if (signals && s->before.kept) add_direct(s, &s->before, &l, s->before.copy, false);
     if (!open) scale_channels(s, &s->before, &l, l.delta);
     s->backward(l, net);
 }
@@ -452,6 +457,8 @@ void gate_redirect(struct gate_table *g, float *rows, size_t stride)
     g->rows = rows;
     g->row_stride = stride;
 }
+
+void gate_mute(struct gate_table *g, bool muted) { g->muted = muted; }
 
 int gate_lowest(const struct gate_table *g)
 {

@@ -31,6 +31,8 @@ const double *gate_batch_sums(const struct gate_table *g);
 const float *gate_image_sums(const struct gate_table *g);
 /* While rows is not NULL, backward passes add dE_b/dz_u to rows[b * stride + u] and to nothing else: for cotangents other than the loss's. */
 void gate_redirect(struct gate_table *g, float *rows, size_t stride);
+/* While muted, backward passes add dE/dz to nothing: for cotangents that gates are not asked about. */
+void gate_mute(struct gate_table *g, bool muted);
 /* The first layer with a gate; the number of layers when there is none. */
 int gate_lowest(const struct gate_table *g);
 /* True when memory ran out inside a pass, which cannot report it: the numbers of that pass are void. */

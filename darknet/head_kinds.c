@@ -1,18 +1,18 @@
 /* The heads that can have a loss of their own, which host_context()->image_loss gets and whose gradient their deltas are; and the curvature of each. What
- * measures a loss or its curvature refuses the others by name. */
-#include "curvature.h"
+ * measures a loss or its curvature, or draws targets, refuses the others by name. */
+#include "fisher.h"
 #include "heads.h"
 
-struct head { LAYER_TYPE type; const char *name, *without; curvature_head *probe; };
+struct head { LAYER_TYPE type; const char *name, *without; curvature_head *probe; fisher_head *draw; };
 /* without: why a head of the type has no loss; NULL: it has. */
 static const struct head HEADS[] = {
-    {SOFTMAX, "softmax", NULL, curvature_softmax},
-    {LOGXENT, "logistic", NULL, curvature_logistic},
-    {COST, "cost", NULL, curvature_cost},
-    {YOLO, "yolo", NULL, curvature_boxes},
-    {REGION, "region", NULL, curvature_boxes},
-    {DETECTION, "detection", "its deltas are the library's own", NULL},
-    {ISEG, "iseg", "its deltas are the library's own", NULL},
+    {SOFTMAX, "softmax", NULL, curvature_softmax, fisher_softmax},
+    {LOGXENT, "logistic", NULL, curvature_logistic, fisher_logistic},
+    {COST, "cost", NULL, curvature_cost, fisher_cost},
+    {YOLO, "yolo", NULL, curvature_boxes, fisher_boxes},
+    {REGION, "region", NULL, curvature_boxes, fisher_boxes},
+    {DETECTION, "detection", "its deltas are the library's own", NULL, NULL},
+    {ISEG, "iseg", "its deltas are the library's own", NULL, NULL},
 };
 
 static const struct head *head_of(const layer *l)
@@ -52,6 +52,11 @@ enum prune_code network_loss_check(const network *net, struct prune_status *st)
 curvature_head *curvature_of(const layer *l)
 {
     return head_has_loss(l) ? head_of(l)->probe : NULL;
+}
+
+fisher_head *fisher_of(const layer *l)
+{
+    return head_has_loss(l) ? head_of(l)->draw : NULL;
 }
 
 enum prune_code curvature_check(const network *net, struct prune_status *st)

@@ -17,6 +17,7 @@ struct prune_host_net {
     struct trainer *trainer;         /* between train_start and train_stop */
     struct train_hook hook;
     size_t train_images;
+    uint8_t **held;                  /* (layers) of each the flags of zeros_hold, or NULL; NULL: nothing is held */
     int forward_images;              /* of the last forward(); 0 = none */
 };
 
@@ -48,7 +49,13 @@ enum prune_code host_stream_next(struct host_stream *s, network *net, size_t *go
 /* Signals of gates need gates. */
 enum prune_code host_signals_check(const struct prune_host_net *n, unsigned signals, struct prune_status *st);
 
+/* Held weights := 0, and their momentum: after every update, and whenever weights come from elsewhere. */
+void host_zeros_apply(const struct prune_host_net *n);
+void host_zeros_free(struct prune_host_net *n);
+
 /* See plugin/host.h. */
+enum prune_code host_parameters_set(struct prune_host_net *n, int layer, int role, const float *values, size_t count, struct prune_status *st);
+enum prune_code host_zeros_hold(struct prune_host_net *n, int layer, const uint8_t *keep, size_t count, struct prune_status *st);
 enum prune_code host_score(struct prune_host_net *n, const struct prune_image_set *set, const struct prune_score_options *o, prune_sink sink, void *user, struct prune_status *st);
 enum prune_code host_perturb(struct prune_host_net *n, const struct prune_image_set *set, const struct prune_candidates *candidates, bool gradients,
                              prune_perturb_sink sink, void *user, struct prune_status *st);

@@ -93,6 +93,7 @@ static void host_close(struct prune_host_net *n)
     if (n->trainer) trainer_close(n->trainer);
     release_extra(n);
     gate_detach(n->attached);
+    host_zeros_free(n);
     network_close(&n->open);
     free(n);
 }
@@ -174,7 +175,9 @@ static enum prune_code host_train_step(struct prune_host_net *n, const struct pr
     use_context(n);
     n->forward_images = 0;
     double momentum = isfinite(o->momentum) ? o->momentum : (double)n->open.net->momentum, decay = isfinite(o->decay) ? o->decay : (double)n->open.net->decay;
-    return trainer_step(n->trainer, o->rate, momentum, decay, out, st);
+    enum prune_code rc = trainer_step(n->trainer, o->rate, momentum, decay, out, st);
+    if (!rc) host_zeros_apply(n);
+    return rc;
 }
 
 static void host_reset_momentum(struct prune_host_net *n) { parameters_updates_zero(n->open.net); }
@@ -236,7 +239,9 @@ static enum prune_code host_import_state(struct prune_host_net *n, const char *d
 {
     struct gate_table *gates = host_gates(n);
     n->forward_images = 0;
-    return state_load(n->open.net, n->trainer, gates ? gate_values(gates) : NULL, gates ? gate_units(gates) : 0, dir, st);
+    enum prune_code rc = state_load(n->open.net, n->trainer, gates ? gate_values(gates) : NULL, gates ? gate_units(gates) : 0, dir, st);
+    if (!rc) host_zeros_apply(n);
+    return rc;
 }
 
 const struct prune_host *darknet_host(void)
@@ -244,7 +249,8 @@ const struct prune_host *darknet_host(void)
     static const struct prune_host host = {
         .version = PRUNE_HOST_VERSION,
         .size = sizeof(struct prune_host),
-        .capabilities = PRUNE_SIGNAL_GATE_BATCH | PRUNE_SIGNAL_GATE_IMAGE | EXTRA_SIGNALS | PRUNE_CAN_TRAIN | PRUNE_CAN_STATE | PRUNE_CAN_PERTURB,
+        .capabilities = PRUNE_SIGNAL_GATE_BATCH | PRUNE_SIGNAL_GATE_IMAGE | EXTRA_SIGNALS | PRUNE_CAN_TRAIN | PRUNE_CAN_STATE | PRUNE_CAN_PERTURB |
+                        PRUNE_CAN_EDIT,
         .name = "darknet (CPU)",
         .open = host_open,
         .close = host_close,
@@ -257,6 +263,8 @@ const struct prune_host *darknet_host(void)
         .reset_momentum = host_reset_momentum,
         .score = host_score_entry,
         .perturb = host_perturb_entry,
+        .parameters_set = host_parameters_set,
+        .zeros_hold = host_zeros_hold,
         .evaluate = host_evaluate,
         .recalibrate = host_recalibrate,
         .forward = host_forward,

@@ -3,6 +3,7 @@
  * go no further than gates need, unless gradients of parameters are wanted. */
 #include "host_net.h"
 
+#include <limits.h>
 #include <math.h>
 #include <string.h>
 
@@ -23,6 +24,13 @@ enum prune_code host_signals_check(const struct prune_host_net *n, unsigned sign
 
 struct score_pass { struct prune_host_net *n; struct host_stream stream; struct train_hook hook; double *image_loss; uint64_t first; };
 
+/* How far down the labels' backward pass must go; beyond all layers: nobody wants it. */
+static int labels_lowest(const struct train_hook *h)
+{
+    int gate = h->signals & GATE_SIGNALS ? gate_lowest(h->gates) : INT_MAX, extra = h->extra ? extra_lowest(h->extra) : INT_MAX;
+    return gate < extra ? gate : extra;
+}
+
 /* Images [at, at + got) of the set are in the network's input; the first of them is image `inside` of its minibatch. */
 static void run_pass(struct score_pass *p, size_t got, size_t inside, double *loss)
 {
@@ -33,17 +41,17 @@ static void run_pass(struct score_pass *p, size_t got, size_t inside, double *lo
     forward_network(net);
     for (size_t i = 0; i < got; i++) *loss += p->image_loss[i];
     if (signals & PRUNE_SIGNAL_PARAMETERS) backward_network(net);
-    else if (signals & GATE_SIGNALS) backward_gates(net, gate_lowest(p->hook.gates));
+    else backward_gates(net, labels_lowest(&p->hook));
     if (p->hook.gates) gate_signals_advance(p->hook.gates, got);
     if (p->hook.extra) extra_pass(p->hook.extra, inside, p->first + p->stream.at - got);
 }
 
-/* A pass that does not end its minibatch: the sink sees its maps and nothing else, images 0. */
-static enum prune_code tell_maps(struct score_pass *p, struct prune_status *st)
+/* A pass that does not end its minibatch: the sink sees its maps and layers and nothing else, images 0. */
+static enum prune_code tell_views(struct score_pass *p, struct prune_status *st)
 {
     struct prune_signals signals = {.minibatch = p->hook.minibatch, .units = p->hook.gates ? gate_units(p->hook.gates) : 0};
-    if (!p->hook.sink || !(p->hook.signals & PRUNE_SIGNAL_MAPS)) return PRUNE_OK;
-    extra_fill_maps(p->hook.extra, &signals);
+    if (!p->hook.sink || !(p->hook.signals & (PRUNE_SIGNAL_MAPS | PRUNE_SIGNAL_LAYERS))) return PRUNE_OK;
+    extra_fill_views(p->hook.extra, &signals);
     return p->hook.sink(p->hook.user, &signals, st);
 }
 
@@ -61,7 +69,7 @@ static enum prune_code score_minibatch(struct score_pass *p, size_t *images, str
         run_pass(p, got, *images, &loss);
         *images += got;
         more = s->at < s->end && s->at % s->minibatch;
-        if (more) rc = tell_maps(p, st);
+        if (more) rc = tell_views(p, st);
         if (rc) return rc;
     }
     if (!isfinite(loss))

@@ -18,7 +18,7 @@ struct job {
     layer l;
     const float *input;
     float *input_delta;               /* NULL: not wanted */
-    bool weights_wanted;
+    bool weights_wanted, keep_deltas;
     bool frozen;
     enum vector_activation f;
     struct plane_rows rows, back;     /* of the input; of delta, for the input gradient */
@@ -200,8 +200,9 @@ static void backward_channel(const struct job *j, int c, const struct back_buffe
     for (int i = l->batch - 1; i >= 0; --i) {   /* the last image first: it is still in the cache */
         const float *delta = l->delta + out_plane(j, i, c);
         if (j->norm.rest.normals) {
-            batchnorm_rest_run(&j->norm.rest, c, out_plane(j, i, c), n, b->plane);
-            delta = b->plane;
+            float *finished = j->keep_deltas ? l->delta + out_plane(j, i, c) : b->plane;
+            batchnorm_rest_run(&j->norm.rest, c, out_plane(j, i, c), n, finished);
+            delta = finished;
         }
         if (j->weights_wanted) weight_gradient(j, i, c, delta, b);
         if (j->input_delta) input_gradient(j, i, c, delta, b);
@@ -229,6 +230,7 @@ void depthwise_backward(layer l, network net)
     struct job j = job_make(l, net);
 
     j.weights_wanted = !host_context()->gates_only;
+    j.keep_deltas = host_context()->keep_deltas;
     j.norm = batchnorm_back_begin(&j.l, net, l.activation, l.batch_normalize);
     pool_run(j.tasks, backward_task, &j);
 }

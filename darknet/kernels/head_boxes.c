@@ -259,7 +259,8 @@ void box_head_forward(const struct box_head *h, struct box_totals *sums)
     *l->cost = (float)sums->squares;   /* what the host prints; not the integral of delta */
 }
 
-void box_head_probe(const struct box_head *h, int image, int thread, float *v)
+/* Targets of one image, in the thread's scratch. */
+static const struct head_term *terms_of(const struct box_head *h, int image, int thread)
 {
     size_t n = (size_t)h->l->outputs;
     struct box_totals unused = {0};
@@ -269,6 +270,17 @@ void box_head_probe(const struct box_head *h, int image, int thread, float *v)
     memset(d, 0, n * sizeof *d);
     struct view seen = view_of(h, (size_t)image, d, terms);
     train_image(&seen, &unused);
-    struct head_shape shape = shape_of(h);
-    head_terms_probe(&shape, terms, seen.x, v);
+    return terms;
+}
+
+void box_head_probe(const struct box_head *h, int image, int thread, float *v)
+{
+    const struct head_shape shape = shape_of(h);
+    head_terms_probe(&shape, terms_of(h, image, thread), h->l->output + (size_t)image * (size_t)h->l->outputs, v);
+}
+
+void box_head_draw(const struct box_head *h, int image, int thread, const struct prune_random *r, float *v)
+{
+    const struct head_shape shape = shape_of(h);
+    head_terms_draw(&shape, terms_of(h, image, thread), h->l->output + (size_t)image * (size_t)h->l->outputs, r, v);
 }

@@ -30,6 +30,26 @@ static inline void softmax_probe(const float *p, float *v, size_t n, size_t stri
     for (size_t i = 0; i < n * stride; i += stride) v[i] = (float)(scale * (sqrt((double)p[i]) * (double)v[i] - (double)p[i] * sum));
 }
 
+/* v := scale (t - p), t one-hot at a place drawn with probabilities p by u, uniform in [0, 1): mean 0, second moment scale^2 (diag(p) - p p^T). */
+static inline void categorical_draw(const float *p, float *v, size_t n, size_t stride, double scale, double u)
+{
+    double left = 0;
+    size_t drawn = 0;
+    for (size_t i = 0; i < n * stride; i += stride) left += (double)p[i];
+    left *= u;   /* the probabilities are rounded: they sum up to about 1 */
+    for (size_t i = 0; i < n * stride && left >= 0; i += stride) {
+        if (p[i] > 0) drawn = i;
+        left -= (double)p[i];
+    }
+    for (size_t i = 0; i < n * stride; i += stride) v[i] = (float)(scale * ((i == drawn) - (double)p[i]));
+}
+
+/* The same of one entry that is 1 with probability p, else 0. */
+static inline float bernoulli_draw(float p, double scale, double u)
+{
+    return (float)(scale * ((u < (double)p) - (double)p));
+}
+
 /* Cross-entropy of a logistic unit with pre-activation a against target t in 0..1; its derivative is sigmoid(a) - t. */
 static inline double logistic_loss(double a, double t)
 {

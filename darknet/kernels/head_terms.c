@@ -1,4 +1,4 @@
-/* Loss and curvature of the entries of yolo and region heads (head_terms.h), in double. */
+/* Loss and curvature of the entries of yolo and region heads (head_terms.h), in double, and targets drawn for them. */
 #include "head_terms.h"
 
 #include "head_common.h"
@@ -108,5 +108,40 @@ void head_terms_probe(const struct head_shape *s, const struct head_term *terms,
             v += step;
         }
         for (int c = 0; !s->softmax && c < s->classes; ++c, terms += plane, x += plane, v += plane) probe_row(s, terms, x, true, v);
+    }
+}
+
+struct draw { const struct head_shape *s; const struct head_term *terms; const float *x; const struct prune_random *r; float *v; };
+
+static struct prune_random entry_random(const struct draw *d, size_t entry) { return (struct prune_random){d->r->key, d->r->counter + 2 * entry}; }
+
+static void draw_row(const struct draw *d, size_t first, bool logistic)
+{
+    for (size_t i = first; i < first + d->s->plane; ++i) {
+        struct prune_random r = entry_random(d, i);
+        double scale = sqrt((double)d->terms[i].scale);
+        if (!(scale > 0)) d->v[i] = 0;
+        else if (logistic) d->v[i] = bernoulli_draw(d->x[i], scale, prune_random_uniform(&r));
+        else d->v[i] = (float)(scale * prune_random_normal(&r));
+    }
+}
+
+static void draw_group(const struct draw *d, size_t first, size_t size)
+{
+    size_t plane = d->s->plane;
+    for (size_t i = first; i < first + plane; ++i) {
+        struct prune_random r = entry_random(d, i);
+        categorical_draw(d->x + i, d->v + i, size, plane, sqrt((double)d->terms[i].scale), prune_random_uniform(&r));
+    }
+}
+
+void head_terms_draw(const struct head_shape *s, const struct head_term *terms, const float *x, const struct prune_random *r, float *v)
+{
+    const struct draw d = {s, terms, x, r, v};
+    size_t at = 0, plane = s->plane;
+    for (int n = 0; n < s->n; ++n) {
+        for (size_t k = 0; k < 5; ++k, at += plane) draw_row(&d, at, k != 2 && k != 3);
+        for (int g = 0; s->softmax && g < group_count(s); at += group_size(s, g++) * plane) draw_group(&d, at, group_size(s, g));
+        for (int c = 0; !s->softmax && c < s->classes; ++c, at += plane) draw_row(&d, at, true);
     }
 }
