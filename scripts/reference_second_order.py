@@ -20,7 +20,7 @@ the layer has no batch-norm; a: patch of the layer's input, with a last 1 where 
 Surgery, on the layers of SURGERY; every minimum is found by one solve with H = damped S (x) damped A as a dense matrix over all weights of the group:
   rows.L.g, columns.L.g, set.L.g    what goes (0/1)        W-CASE.L.g: the weights afterwards      loss-CASE.L.g: 1/2 D^T H D of plain removal, and with surgery
   CASE = rows, columns, both, one (a single weight, the largest), set, paper (the set, sum of single updates)
-Products: direction.P, product.P: v and H v of the mean loss in the gates placed at P (after-bn, before-bn). Sosp: Q, the matrix of SOSP-I over units (in weights);
+Products: direction.P, product.P: v and H v of the mean loss in the gates placed at P (after-bn, before-bn, producers). Sosp: Q, the matrix of SOSP-I over units (in weights);
 order, lambda: its greedy order (units) and the modelled loss after each removal.
 
 Columns of the CSV (units of several producers: sums over them; @4, @all: minibatches of 4, or one; decay 0.95, divided by 1 - 0.95^t)
@@ -29,7 +29,7 @@ Columns of the CSV (units of several producers: sums over them; @4, @all: miniba
   c-obd-true, kron-obd-true, -spread   with T; standard deviation of what one label drawn per image gives
   sosp-gradient     theta_s . dE/dtheta, theta_s: the weights of the unit's filters, with the biases where there is no batch-norm
   sosp-product      theta_s . H theta_struc, theta_struc = sum of theta_s over units that may go       sosp-h: |gradient| + |product| / 2
-  gate-gradient, gate-product       the same from gates in front of batch-norm; faithful: 1 where the unit's gates are one per producer, on its sums: both agree
+Every run also takes gradient and product from gates on the sums of every producer (-gate producers), and stops when they are not those in weights.
 """
 import csv
 import os
@@ -231,20 +231,17 @@ class Gates:
     """The same quantities from gates: z_u multiplies the sums of all the unit's gates."""
 
     def __init__(self, net, units, x, truths, place):
-        sites = units.sites if place == "after-bn" else units.placed(place)
+        sites = {"after-bn": units.sites, "before-bn": units.placed("before-bn"), "producers": self.producers(net, units)}[place]
         self.z = torch.ones(len(units.members), requires_grad=True)
         loss = net.losses(net.forward(x, self.z, sites), truths).mean()
         self.first, = torch.autograd.grad(loss, self.z, create_graph=True)
-        self.sites = sites
+
+    def producers(self, net, units):
+        place = lambda layer: "norm" if net.layers[layer].norm else "activation"
+        return [(l, c, u, place(l)) for u, members in enumerate(units.members) for l, c in members if not units.protected[u]]
 
     def product(self, v):
         return torch.autograd.grad(self.first @ torch.from_numpy(v), self.z, retain_graph=True)[0].numpy()
-
-    def faithful(self, net, units):
-        """One gate per producer, on its sums (and bias where there is no batch-norm)."""
-        on_sums = lambda l, p: p == "norm" or (p == "activation" and not net.layers[l].norm)
-        gates = [sorted((l, c) for l, c, u, p in self.sites if u == i and on_sums(l, p)) for i in range(len(units.members))]
-        return np.array([g == m for g, m in zip(gates, units.members)])
 
 
 # ---- costs ---------------------------------------------------------------------------------------------------------
@@ -341,7 +338,7 @@ def write_network(name):
     golden = Golden(name)
     golden.name = name
     columns = {}
-    gates = {place: Gates(net, units, x, truths, place) for place in ("after-bn", "before-bn")}
+    gates = {place: Gates(net, units, x, truths, place) for place in ("after-bn", "before-bn", "producers")}
     for place, g in gates.items():
         v = np.round(np.random.default_rng([7, len(g.z)]).normal(size=len(g.z)), 3) * (~np.array(units.protected))
         golden.put("direction." + place, v)
@@ -355,24 +352,18 @@ def write_network(name):
         order, losses = sosp.greedy()
         golden.put("order", order)
         golden.put("lambda", losses)
-        before = gates["before-bn"]
-        columns.update({"sosp-gradient": sosp.gradient, "sosp-product": sosp.product, "sosp-h": abs(sosp.gradient) + abs(sosp.product) / 2,
-                        "gate-gradient": before.first.detach().numpy(), "gate-product": before.product((~np.array(units.protected)).astype(float)),
-                        "faithful": before.faithful(net, units)})
+        columns.update({"sosp-gradient": sosp.gradient, "sosp-product": sosp.product, "sosp-h": abs(sosp.gradient) + abs(sosp.product) / 2})
         write_csv(name, units, columns)
-        agree(name, columns, sosp.free)
+        agree(name, sosp, gates["producers"])
     print(f"{name}: {len(units.members)} units")
 
 
-def agree(name, columns, free):
-    """The weights of a unit times a derivative are a gate's derivative, where the gates are the unit's sums."""
-    same = columns["faithful"] & free
-    for what in "gradient", "product":
-        off = abs(columns["sosp-" + what] - columns["gate-" + what])
-        whole = columns["faithful"][free].all() or what == "gradient"
-        print(f"{name}: {what} in weights and in gates: {int(same.sum())} of {int(free.sum())} units have a gate on each sum; largest difference there {off[same].max():.2e} "
-              f"of {abs(columns['sosp-' + what]).max():.3g}")
-        assert not whole or off[same].max() < 1e-12 * max(1, abs(columns["sosp-" + what]).max()), what
+def agree(name, sosp, gates):
+    """theta_s . derivative in the weights is the derivative in a gate on the sums of every producer: z enters the weights linearly."""
+    for what, here, there in (("gradient", sosp.gradient, gates.first.detach().numpy()), ("product", sosp.product, gates.product(sosp.free.astype(float)))):
+        off, largest = abs(here - there)[sosp.free].max(), abs(here[sosp.free]).max()
+        print(f"{name}: {what} in weights and in gates: largest difference {off:.1e} of {largest:.3g}")
+        assert off < 1e-12 * largest, what
 
 
 def write_csv(name, units, columns):
