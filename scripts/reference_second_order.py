@@ -23,7 +23,8 @@ Surgery, on the layers of SURGERY; every minimum is found by one solve with H = 
 Products: direction.P, product.P: v and H v of the mean loss in the gates placed at P (after-bn, before-bn, producers). Sosp: Q, the matrix of SOSP-I over units (in weights);
 order, lambda: its greedy order (units) and the modelled loss after each removal.
 
-Columns of the CSV (units of several producers: sums over them; @4, @all: minibatches of 4, or one; decay 0.95, divided by 1 - 0.95^t)
+Columns of the CSV (units of several producers: sums over them; @4, @all: minibatches of 4, or one; decay 0.95 per minibatch, each as heavy as
+its images are many)
   macs          multiply-adds that go with the unit alone          kernel: side of its first producer's filters
   nap, c-obd, kron-obd, c-obs, kron-obs     sums of filter scores; nap: obs divided by the sum over its layer, and divided by macs; nap-plain: not normalised
   c-obd-true, kron-obd-true, -spread   with T; standard deviation of what one label drawn per image gives
@@ -124,10 +125,11 @@ class Factors:
         return mean.mean(0), np.sqrt(variance.sum(0)) / len(values)
 
     def averaged(self, values, size):
-        """Exponential average over minibatches of consecutive images, divided by its total weight."""
-        total, weight = 0., 0.
+        """Exponential average over minibatches of consecutive images, each as heavy as its images are many, divided by its total weight."""
+        total, weight = 0., 0
         for i in range(0, len(values), size):
-            total, weight = DECAY * total + (1 - DECAY) * values[i:i + size].mean(0), DECAY * weight + 1 - DECAY
+            part = values[i:i + size]
+            total, weight = DECAY * total + part.sum(0), DECAY * weight + len(part)
         return total / weight
 
 
