@@ -32,7 +32,8 @@ static const struct { unsigned bit; const char *name, *words; } SIGNALS[] = {
     {PRUNE_SIGNAL_CURVATURE, "curvature", "gate gradients of curvature probes"},
 };
 static const char *const GATES[] = {                 /* by enum prune_gate_choice */
-    [PRUNE_GATE_ANY] = "any", [PRUNE_GATE_AFTER_BN] = "after-bn", [PRUNE_GATE_BEFORE_BN] = "before-bn", [PRUNE_GATE_AFTER_ACTIVATION] = "after-activation"};
+    [PRUNE_GATE_ANY] = "any", [PRUNE_GATE_AFTER_BN] = "after-bn", [PRUNE_GATE_BEFORE_BN] = "before-bn", [PRUNE_GATE_AFTER_ACTIVATION] = "after-activation",
+    [PRUNE_GATE_PRODUCERS] = "producers"};
 
 static bool needs_images(const struct prune_criterion *c)
 {

@@ -111,7 +111,7 @@ static enum prune_code read_numbers(const struct prune_args *a, struct prune_sco
 enum prune_code prune_args_scoring(const struct prune_args *a, const char *data, struct prune_scoring *s, struct prune_open_options *open, struct prune_status *st)
 {
     const char *gate = prune_args_string(a, "gate", "after-bn");
-    if (!prune_gate_choice_parse(gate, &s->gate)) return prune_fail_usage(st, "flag '-gate': '%s' is not one of after-bn, before-bn, after-activation", gate);
+    if (!prune_gate_choice_parse(gate, &s->gate)) return prune_fail_usage(st, "flag '-gate': '%s' is not one of after-bn, before-bn, after-activation, producers", gate);
     enum prune_code rc = prune_args_images(a, data, PRUNE_DATA_TRAIN, &s->set, st);
     if (!rc) rc = read_numbers(a, s, st);
     if (!rc) rc = prune_args_host(a, open, st);

@@ -118,7 +118,8 @@ static enum prune_code score_by_criterion(struct walk *w, double *loss, struct p
     if (!rc) rc = prune_scored_finish(&item, 1, &scoring.input, st);
     if (!rc) memcpy(w->scores, item.scores, w->units->count * sizeof *w->scores);
     /* a gate in front of batch-norm does not silence its channel: that pass saw another network */
-    if (!rc && facts.images && w->ranking.criterion->gate != PRUNE_GATE_BEFORE_BN) *loss = facts.loss;
+    bool silences = w->ranking.criterion->gate != PRUNE_GATE_BEFORE_BN && w->ranking.criterion->gate != PRUNE_GATE_PRODUCERS;
+    if (!rc && facts.images && silences) *loss = facts.loss;
     prune_scored_free(&item, 1);
     return rc;
 }

@@ -35,8 +35,9 @@ struct prune_score_input {             /* all borrowed, outlive the state */
     double step;                       /* of differences of gate gradients; 0 = the criterion's own choice */
 };
 
-/* Where the gates of a pass sit. ANY: wherever the pass has them (-gate). */
-enum prune_gate_choice { PRUNE_GATE_ANY, PRUNE_GATE_AFTER_BN, PRUNE_GATE_BEFORE_BN, PRUNE_GATE_AFTER_ACTIVATION };
+/* Where the gates of a pass sit. ANY: wherever the pass has them (-gate). PRODUCERS: in front of batch-norm of each of the unit's producers, so that z_u multiplies
+ * all weights of the unit (theta_s of SOSP): derivatives in z are those in the weights along theta_s. For study alone, as BEFORE_BN: at 0 nothing is removed. */
+enum prune_gate_choice { PRUNE_GATE_ANY, PRUNE_GATE_AFTER_BN, PRUNE_GATE_BEFORE_BN, PRUNE_GATE_AFTER_ACTIVATION, PRUNE_GATE_PRODUCERS };
 
 struct prune_criterion {
     const char *name, *formula, *source;

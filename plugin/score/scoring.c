@@ -67,7 +67,7 @@ enum prune_code prune_scored_finish(struct prune_scored *items, size_t count, co
 /* ---- where gates sit ---- */
 
 static const struct { const char *name; enum prune_gate_choice gate; } PLACES[] = {
-    {"after-bn", PRUNE_GATE_AFTER_BN}, {"before-bn", PRUNE_GATE_BEFORE_BN}, {"after-activation", PRUNE_GATE_AFTER_ACTIVATION}};
+    {"after-bn", PRUNE_GATE_AFTER_BN}, {"before-bn", PRUNE_GATE_BEFORE_BN}, {"after-activation", PRUNE_GATE_AFTER_ACTIVATION}, {"producers", PRUNE_GATE_PRODUCERS}};
 enum { PLACE_COUNT = sizeof PLACES / sizeof *PLACES };
 
 bool prune_gate_choice_parse(const char *name, enum prune_gate_choice *out)
@@ -102,6 +102,24 @@ enum prune_code prune_gate_sites(const struct prune_units *units, enum prune_gat
     return PRUNE_OK;
 }
 
+enum prune_code prune_gate_producers(const struct prune_units *units, const struct prune_net *net, struct prune_gate_site **sites, size_t *count, struct prune_status *st)
+{
+    struct prune_gate_site *all = calloc(units->member_count + 1, sizeof *all);
+    size_t n = 0;
+    if (!all) return prune_fail_memory(st, units->member_count * sizeof *all, "gate sites");
+    for (size_t u = 0; u < units->count; u++) {
+        const struct prune_channel *members = units->members + units->items[u].first_member;
+        for (size_t i = 0; !units->items[u].protected_because && i < units->items[u].member_count; i++) {
+            enum prune_kind kind = net->layers[members[i].layer].kind;
+            bool sums = kind == PRUNE_CONVOLUTIONAL || kind == PRUNE_CONNECTED;
+            all[n++] = (struct prune_gate_site){members[i].layer, members[i].channel, (int)u, sums ? PRUNE_GATE_BEFORE_NORM : PRUNE_GATE_AFTER_OUTPUT};
+        }
+    }
+    *sites = all;
+    *count = n;
+    return PRUNE_OK;
+}
+
 static enum prune_gate_choice place_of(const struct prune_scoring *s, const struct prune_criterion *c)
 {
     enum prune_gate_choice gate = c->gate == PRUNE_GATE_ANY ? s->gate : c->gate;
@@ -113,7 +131,7 @@ static enum prune_code attach(struct feed *f, enum prune_gate_choice gate, struc
     const struct prune_units *units = f->s->input.units;
     struct prune_gate_site *sites;
     size_t count;
-    enum prune_code rc = prune_gate_sites(units, gate, &sites, &count, st);
+    enum prune_code rc = gate == PRUNE_GATE_PRODUCERS ? prune_gate_producers(units, f->s->input.net, &sites, &count, st) : prune_gate_sites(units, gate, &sites, &count, st);
     if (rc) return rc;
     rc = f->s->host->gates_attach(f->s->host_net, sites, count, units->count, st);
     free(sites);

@@ -27,9 +27,11 @@ enum prune_code prune_scoring_feed(const struct prune_scoring *s, struct prune_s
 enum prune_code prune_scored_finish(struct prune_scored *items, size_t count, const struct prune_score_input *in, struct prune_status *st);
 
 /* The sites of all units for a placement; *sites malloc'd. AFTER_BN (and ANY): units->sites. BEFORE_BN: sites in front of a layer's batch-norm where
- * it has one. AFTER_ACTIVATION: all sites on outputs. */
+ * it has one. AFTER_ACTIVATION: all sites on outputs. PRODUCERS needs the net as well: prune_gate_producers. */
 enum prune_code prune_gate_sites(const struct prune_units *units, enum prune_gate_choice gate, struct prune_gate_site **sites, size_t *count, struct prune_status *st);
-/* "after-bn", "before-bn", "after-activation"; false: unknown. */
+/* One site per producer of each unit that may be removed: on its sums; local, deconvolutional and implicit layers: on the output. *sites malloc'd. */
+enum prune_code prune_gate_producers(const struct prune_units *units, const struct prune_net *net, struct prune_gate_site **sites, size_t *count, struct prune_status *st);
+/* "after-bn", "before-bn", "after-activation", "producers"; false: unknown. */
 bool prune_gate_choice_parse(const char *name, enum prune_gate_choice *out);
 const char *prune_gate_choice_name(enum prune_gate_choice gate);      /* ANY: "after-bn" */
 
