@@ -204,6 +204,8 @@ static void print_ends(const struct job *j, const struct prune_scored *s)
     putchar('\n');
     if (!removable) return;
     const struct prune_channel *a = &units->members[units->items[low].first_member], *b = &units->members[units->items[high].first_member];
+    char note[128];
+    if (s->criterion->note && s->criterion->note(s->state, note, sizeof note)) printf("  %s\n", note);
     printf("  lowest %.4g at layer %d channel %d, highest %.4g at layer %d channel %d\n", s->scores[low], a->layer, a->channel, s->scores[high], b->layer, b->channel);
 }
 

@@ -63,6 +63,7 @@ struct prune_criterion {
     int (*probes)(const struct prune_score_input *in);   /* of CURVATURE where the user does not say; NULL: PRUNE_DEFAULT_PROBES. Fed in a pass of its own */
     enum prune_scale scale;            /* what its scores are divided by where the user does not say; DEFAULT: nothing */
     bool scales;                       /* finish divides by itself (prune_scale_divisor): an order whose steps are divided */
+    bool (*note)(const void *state, char *text, size_t room);  /* optional: what the user should know about finished scores; false: nothing */
     bool (*state_ok)(const void *state, const void *fresh);   /* optional: a state from a file has the inner layout of one just initialised */
 };
 

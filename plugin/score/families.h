@@ -72,6 +72,7 @@ enum prune_code prune_obd_finish(const void *state, const struct prune_score_inp
 enum prune_code prune_sosp_i_check(const struct prune_score_input *in, struct prune_status *st);
 size_t prune_sosp_i_size(const struct prune_score_input *in);
 void prune_sosp_i_init(void *state, const struct prune_score_input *in);
+bool prune_sosp_i_note(const void *state, char *text, size_t room);
 bool prune_sosp_i_ok(const void *state, const void *fresh);
 void prune_sosp_i_merge(void *state, const void *other, const struct prune_score_input *in);
 int prune_sosp_i_probes(const struct prune_score_input *in);   /* exact for a softmax of at most 32 classes, else 10 */

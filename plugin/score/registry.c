@@ -139,6 +139,7 @@ static const struct prune_criterion CRITERIA[] = {
         .scales = true,
         .check = prune_sosp_i_check,
         .state_size = prune_sosp_i_size, .init = prune_sosp_i_init, .merge = prune_sosp_i_merge, .state_ok = prune_sosp_i_ok,
+        .note = prune_sosp_i_note,
         .accumulate = prune_sosp_i_accumulate, .finish = prune_sosp_i_finish,
     },
     {

@@ -38,9 +38,9 @@ static enum prune_code check_room(const struct prune_scored *items, size_t count
 enum prune_code prune_scored_init(struct prune_scored *items, size_t count, const struct prune_score_input *in, struct prune_status *st)
 {
     size_t n = in->units->count ? in->units->count : 1;
+    for (size_t i = 0; i < count; i++) items[i].state = items[i].scores = NULL;
     enum prune_code rc = check_room(items, count, in, st);
     if (rc) return rc;
-    for (size_t i = 0; i < count; i++) items[i].state = items[i].scores = NULL;
     for (size_t i = 0; i < count; i++) {
         size_t bytes = items[i].criterion->state_size(in);
         items[i].state = calloc(1, bytes ? bytes : 1);

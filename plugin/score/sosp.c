@@ -7,6 +7,7 @@
 #include <cblas.h>
 #include <float.h>
 #include <math.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -15,7 +16,7 @@
 enum { ROWS = 128, MOST_EXACT = 32, RANDOM_PROBES = 10 };
 static const size_t DEFAULT_MEMORY = (size_t)2 << 30;
 
-struct head { double units, g_images, h_images, lost; /* images there was no room for */ };
+struct head { double units, probes /* per image */, g_images, h_images, lost; /* images there was no room for */ };
 enum { HEAD = sizeof(struct head) / sizeof(double) };
 
 static double *gradients(const void *state) { return (double *)(uintptr_t)state + HEAD; }
@@ -52,7 +53,14 @@ void prune_sosp_i_merge(void *state, const void *other, const struct prune_score
 {
     double *sums = state;
     const double *more = other;
-    for (size_t i = 1; i < prune_sosp_i_size(in) / sizeof *sums; i++) sums[i] += more[i];
+    const struct head *from = other;
+    if (from->probes > 0) ((struct head *)state)->probes = from->probes;
+    for (size_t i = offsetof(struct head, g_images) / sizeof *sums; i < prune_sosp_i_size(in) / sizeof *sums; i++) sums[i] += more[i];
+}
+
+bool prune_sosp_i_note(const void *state, char *text, size_t room)
+{
+    return snprintf(text, room, "%.0f probes of the curvature per image", ((const struct head *)state)->probes) > 0;
 }
 
 int prune_sosp_i_probes(const struct prune_score_input *in)
@@ -90,6 +98,7 @@ void prune_sosp_i_accumulate(void *state, const struct prune_score_input *in, co
         head->g_images += (double)signals->images;
     }
     if (!prune_signal_readable(p, PRUNE_F32, 3) || !p->shape[1] || p->shape[2] != units || !units) return;
+    head->probes = (double)p->shape[1];
     if (add_products(products(state), p, 1 / (double)p->shape[1])) head->h_images += (double)p->shape[0];
     else head->lost += (double)p->shape[0];
 }

@@ -161,6 +161,7 @@ static void pieces_and_merged_halves_add_up(void **state)
     struct prune_score_input in = setup(&units);
     uint8_t none[UNITS] = {0};
     double scores[UNITS];
+    char note[64];
     void *left = new_state(sosp_i(), &in), *right = new_state(sosp_i(), &in);
     feed(sosp_i(), left, &in, 0, 5);
     feed(sosp_i(), left, &in, 5, 2);
@@ -168,6 +169,8 @@ static void pieces_and_merged_halves_add_up(void **state)
     sosp_i()->merge(left, right, &in);
     assert_int_equal(sosp_i()->finish(left, &in, scores, &st), PRUNE_OK);
     assert_int_equal(follows(scores, none, NULL), UNITS);
+    assert_true(sosp_i()->note(left, note, sizeof note));
+    assert_string_equal(note, "5 probes of the curvature per image");
     assert_true(sosp_i()->state_ok(left, right));
     *(double *)left += 1;
     assert_false(sosp_i()->state_ok(left, right));
