@@ -1,5 +1,5 @@
 /* Square roots of the curvature of heads; see curvature.h. Targets, and with them which entries take part, are held constant: docs/detector-loss.md. Each
- * function writes -R^(1/2) times random signs. */
+ * function writes -R^(1/2) times random signs, that of softmax also times one unit vector after the other (exact). */
 #include "curvature.h"
 
 #include <math.h>
@@ -22,6 +22,13 @@ static void draw_signs(const struct curvature_draw *d, int index, int image, flo
     for (int i = 0; i < n; i++) delta[i] = -curvature_sign(&r);
 }
 
+/* The mean of v v^T over the probes of an image is then R itself. */
+static void draw_column(int probe, float *delta, int n)
+{
+    for (int i = 0; i < n; i++) delta[i] = 0;
+    delta[probe] = -sqrtf((float)n);
+}
+
 /* The loss at a temperature T is T log sum exp(y / T): R is divided by T. */
 void curvature_softmax(const network *net, int index, const struct curvature_draw *d)
 {
@@ -29,7 +36,8 @@ void curvature_softmax(const network *net, int index, const struct curvature_dra
     const tree *t = l->softmax_tree;
     int groups = t ? t->groups : l->groups;
     for (int b = 0; b < l->batch; b++) {
-        draw_signs(d, index, b, l->delta + b * l->outputs, l->outputs);
+        if (d->exact) draw_column(d->probe, l->delta + b * l->outputs, l->outputs);
+        else draw_signs(d, index, b, l->delta + b * l->outputs, l->outputs);
         for (int g = 0, first = b * l->outputs, n; g < groups; g++, first += n) {
             n = t ? t->group_size[g] : l->outputs / groups;
             softmax_probe(l->output + first, l->delta + first, (size_t)n, 1, 1 / sqrt((double)l->temperature));

@@ -11,6 +11,7 @@
 struct curvature_draw {
     uint64_t seed, first;     /* first: ordinal of the batch's first image */
     int probe;
+    bool exact;               /* probe k is sqrt(outputs) times column k of R^(1/2), for k below the head's outputs */
 };
 
 /* Signs for one image of one head, from (seed, image ordinal, probe, layer) alone. */
@@ -27,6 +28,8 @@ bool curvature_cost_entry(const layer *l, float truth, float x);
 
 /* Every head of the network has a known curvature, and there is one. */
 enum prune_code curvature_check(const network *net, struct prune_status *st);
+/* The same, and the head can be probed exactly: one [softmax] and no other head. *probes = its outputs. */
+enum prune_code curvature_exact_check(const network *net, int *probes, struct prune_status *st);
 /* The function of a layer, NULL for one that is no head with a loss. */
 curvature_head *curvature_of(const layer *l);
 

@@ -16,6 +16,7 @@ struct extra_signals {
     struct gate_table *gates;
     struct extra_options o;
     size_t units;
+    bool exact;                                    /* probes are the columns of R^(1/2), o.probes of them */
     int *chosen;                                   /* (batch, 1 + R) */
     float *margins, *gate_margins, *gate_probes;   /* (B, R), (B, R, U), (B, P, U) */
     struct layer_tensor *tensors;
@@ -53,7 +54,8 @@ static enum prune_code open_margins(struct extra_signals *x, struct prune_status
 
 static enum prune_code open_curvature(struct extra_signals *x, struct prune_status *st)
 {
-    enum prune_code rc = curvature_check(x->net, st);
+    x->exact = x->o.score.probes == PRUNE_PROBES_EXACT;
+    enum prune_code rc = x->exact ? curvature_exact_check(x->net, &x->o.score.probes, st) : curvature_check(x->net, st);
     if (!rc && x->o.score.probes < 1) rc = prune_fail(st, "%d probes of the curvature per image: at least 1 is needed", x->o.score.probes);
     return rc ? rc : room(&x->gate_probes, x->o.images, (size_t)x->o.score.probes, x->units, "probes of the curvature", st);
 }
@@ -174,7 +176,7 @@ static void pass_margins(struct extra_signals *x, size_t at)
 static void pass_curvature(struct extra_signals *x, size_t at, uint64_t ordinal)
 {
     size_t probes = (size_t)x->o.score.probes;
-    struct curvature_draw d = {.seed = x->o.seed, .first = ordinal};
+    struct curvature_draw d = {.seed = x->o.seed, .first = ordinal, .exact = x->exact};
     for (d.probe = 0; d.probe < x->o.score.probes; d.probe++) {
         backward_clear(x->net);
         for (int i = 0; i < x->net->n; i++) {

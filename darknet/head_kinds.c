@@ -59,6 +59,23 @@ fisher_head *fisher_of(const layer *l)
     return head_has_loss(l) ? head_of(l)->draw : NULL;
 }
 
+enum prune_code curvature_exact_check(const network *net, int *probes, struct prune_status *st)
+{
+    const layer *softmax = NULL;
+    enum prune_code rc = curvature_check(net, st);
+    for (int i = 0; !rc && i < net->n; i++) {
+        const layer *l = &net->layers[i];
+        const struct head *h = head_of(l);
+        if (!h) continue;
+        if (softmax || l->type != SOFTMAX)
+            rc = prune_fail(st, "exact probes of the curvature are those of a single [softmax], and the [%s] head (layer %d) is %s; give a number of random ones, for example "
+                                "-probes 10", h->name, i, l->type == SOFTMAX ? "a second one" : "none");
+        softmax = l;
+    }
+    if (!rc) *probes = softmax->outputs;
+    return rc;
+}
+
 enum prune_code curvature_check(const network *net, struct prune_status *st)
 {
     for (int i = 0; i + 1 < net->n; i++)

@@ -35,7 +35,7 @@ for source in plugin/*.c plugin/*/*.c; do
     [ "$object" -nt "$source" ] && [ -z "$(find plugin -name '*.h' -newer "$object" -print -quit)" ] && continue
     clang "${flags[@]}" "$sanitize" -fsanitize=fuzzer-no-link -c -o "$object" "$source"
 done
-libraries=(-lcjson -lxxhash -lm -llapacke)
+libraries=(-lcjson -lxxhash -lm -llapacke -lopenblas)
 clang "${flags[@]}" "$sanitize" -o "$build/dictionary" tests/fuzz/dictionary.c "$build/plugin/model/layer_kinds.o"
 "$build/dictionary" | sort -u >"$build/cfg.dict"
 

@@ -205,7 +205,7 @@ static enum prune_code score_group(struct job *j, struct group *g, struct prune_
     struct prune_scoring_facts facts = {0};
     s.gate = g->gate;
     if (!g->list.count) return PRUNE_OK;
-    enum prune_code rc = prune_scored_init(g->list.items, g->list.count, &s.input, st);
+    enum prune_code rc = prune_criteria_init(&g->list, &s.input, st);
     if (!rc && g->list.signals) rc = prune_scoring_feed(&s, g->list.items, g->list.count, &facts, st);
     if (!rc) rc = prune_criteria_finish(&g->list, &s.input, st);
     if (!rc && !j->facts.images) j->facts = facts;

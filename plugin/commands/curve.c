@@ -8,7 +8,7 @@
 #include "../base/file_io.h"
 #include "../base/progress.h"
 #include "../run/curve_file.h"
-#include "common.h"
+#include "scoring_flags.h"
 #include "verbs.h"
 
 static const char USAGE[] =
@@ -35,7 +35,7 @@ static const char USAGE[] =
     "  -minibatch B      images per minibatch (default: the cfg's batch / subdivisions)\n"
     "  -norm 1|2         magnitude: L1 or L2 norm of a filter (default: 2)\n"
     "  -rivals N         taylor-logits: rivals of the true class (default: the criterion's own)\n"
-    "  -probes N         random vectors of the second-order criteria (default: the criterion's own)\n"
+    "  -probes N|exact   vectors of the second-order criteria (default: the criterion's own)\n"
     "\n"
     "the evaluation images, of which accuracy (detectors: mAP@0.5) and a second loss are:\n"
     "  -eval-images N    so many of the list; 0: all (default: no evaluation)\n"
@@ -179,7 +179,8 @@ static enum prune_code read_evaluation(struct job *j, const struct prune_args *a
 static enum prune_code read_options(struct job *j, const struct prune_args *a, struct prune_status *st)
 {
     struct prune_curve_setup *s = &j->setup;
-    long minibatch = 0, norm = 2, rivals = 0, probes = 0;
+    long minibatch = 0, norm = 2, rivals = 0;
+    int probes = 0;
     s->host = j->host;
     s->cfg = a->positional[1];
     s->weights_path = a->positional[2];
@@ -195,10 +196,10 @@ static enum prune_code read_options(struct job *j, const struct prune_args *a, s
     if (!rc) rc = prune_args_int(a, "minibatch", 1, INT_MAX, 0, &minibatch, st);
     if (!rc) rc = prune_args_int(a, "norm", 1, 2, 2, &norm, st);
     if (!rc) rc = prune_args_int(a, "rivals", 1, INT_MAX, 0, &rivals, st);
-    if (!rc) rc = prune_args_int(a, "probes", 1, INT_MAX, 0, &probes, st);
+    if (!rc) rc = prune_args_probes(a, &probes, st);
     s->minibatch = (size_t)minibatch;
     s->open.batch = (int)minibatch;
-    s->input = (struct prune_score_input){.norm = (int)norm, .rivals = (int)rivals, .probes = (int)probes};
+    s->input = (struct prune_score_input){.norm = (int)norm, .rivals = (int)rivals, .probes = probes};
     return rc;
 }
 

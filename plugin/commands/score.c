@@ -103,7 +103,7 @@ static enum prune_code score(struct job *j, struct prune_status *st)
     s->input.units = &j->project.units;
     s->input.weights = j->project.has_weights ? &j->project.weights : NULL;
     enum prune_code rc = prune_criteria_allowed(&j->list, s->host, j->data, j->weights, j->project.net.task, st);
-    if (!rc) rc = prune_scored_init(j->list.items, j->list.count, &s->input, st);
+    if (!rc) rc = prune_criteria_init(&j->list, &s->input, st);
     if (!rc) rc = prune_resume_load(&j->resume, &j->project.origin, s, j->list.items, j->list.count, &j->facts, st);
     if (rc || !j->list.signals) return rc;
     rc = s->host->open(s->host->context, j->cfg, j->weights, &j->open, &s->host_net, st);
@@ -204,6 +204,8 @@ static void print_ends(const struct job *j, const struct prune_scored *s)
     putchar('\n');
     if (!removable) return;
     const struct prune_channel *a = &units->members[units->items[low].first_member], *b = &units->members[units->items[high].first_member];
+    char note[128];
+    if (s->criterion->note && s->criterion->note(s->state, note, sizeof note)) printf("  %s\n", note);
     printf("  lowest %.4g at layer %d channel %d, highest %.4g at layer %d channel %d\n", s->scores[low], a->layer, a->channel, s->scores[high], b->layer, b->channel);
 }
 

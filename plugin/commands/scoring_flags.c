@@ -81,6 +81,17 @@ enum prune_code prune_criteria_allowed(struct prune_criteria_list *l, const stru
     return l->count ? PRUNE_OK : prune_fail(st, "no criterion is left that these inputs allow");
 }
 
+enum prune_code prune_criteria_init(struct prune_criteria_list *l, const struct prune_score_input *in, struct prune_status *st)
+{
+    for (size_t i = 0; l->all && i < l->count;) {
+        const struct prune_criterion *c = l->items[i].criterion;
+        struct prune_status why = {0};
+        if (c->check && c->check(in, &why)) drop(l, i, why.message);
+        else i++;
+    }
+    return prune_scored_init(l->items, l->count, in, st);
+}
+
 enum prune_code prune_criteria_finish(struct prune_criteria_list *l, const struct prune_score_input *in, struct prune_status *st)
 {
     if (!l->all) return prune_scored_finish(l->items, l->count, in, st);
@@ -92,19 +103,28 @@ enum prune_code prune_criteria_finish(struct prune_criteria_list *l, const struc
     return l->count ? PRUNE_OK : prune_fail(st, "no criterion is left that this network allows");
 }
 
+enum prune_code prune_args_probes(const struct prune_args *a, int *out, struct prune_status *st)
+{
+    long probes = 0;
+    enum prune_code rc = PRUNE_OK;
+    if (strcmp(prune_args_string(a, "probes", ""), "exact") == 0) probes = PRUNE_PROBES_EXACT;
+    else rc = prune_args_int(a, "probes", 1, 1 << 16, 0, &probes, st);
+    if (!rc) *out = (int)probes;
+    return rc;
+}
+
 static enum prune_code read_numbers(const struct prune_args *a, struct prune_scoring *s, struct prune_status *st)
 {
-    long norm = 2, minibatch = 0, rivals = 0, probes = 0;
+    long norm = 2, minibatch = 0, rivals = 0;
     enum prune_code rc = prune_args_int(a, "norm", 1, 2, 2, &norm, st);
     if (!rc) rc = prune_args_int(a, "minibatch", 1, INT_MAX, 0, &minibatch, st);
     if (!rc) rc = prune_args_int(a, "rivals", 1, 1 << 16, 0, &rivals, st);
-    if (!rc) rc = prune_args_int(a, "probes", 1, 1 << 16, 0, &probes, st);
+    if (!rc) rc = prune_args_probes(a, &s->input.probes, st);
     if (!rc) rc = prune_args_double(a, "step", 1e-6, 0.5, 0, &s->input.step, st);
     if (rc) return rc;
     s->minibatch = (size_t)minibatch;
     s->input.norm = (int)norm;
     s->input.rivals = (int)rivals;
-    s->input.probes = (int)probes;
     return PRUNE_OK;
 }
 

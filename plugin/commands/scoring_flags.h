@@ -19,6 +19,8 @@ enum prune_code prune_criteria_read(struct prune_criteria_list *l, const char *f
 /* "all" loses what these inputs cannot feed, each with a line of why on stdout; of a list given by name the first such is a usage error.
  * task: of the network, PRUNE_TASK_OTHER where it is not known yet. */
 enum prune_code prune_criteria_allowed(struct prune_criteria_list *l, const struct prune_host *host, bool data, bool weights, enum prune_task task, struct prune_status *st);
+/* States of all; "all" loses those that have no room for this network, as above. */
+enum prune_code prune_criteria_init(struct prune_criteria_list *l, const struct prune_score_input *in, struct prune_status *st);
 /* Scores of all from their states; "all" loses those that fail here, as above. */
 enum prune_code prune_criteria_finish(struct prune_criteria_list *l, const struct prune_score_input *in, struct prune_status *st);
 
@@ -31,13 +33,16 @@ enum prune_code prune_criteria_finish(struct prune_criteria_list *l, const struc
     "                    criteria that are defined on one place keep theirs)\n" \
     "  -norm 1|2         magnitude: L1 or L2 norm of a filter (default: 2)\n" \
     "  -rivals K         taylor-logits: the K likeliest wrong classes of an image (default: 4)\n" \
-    "  -probes K         random probes: Gauss-Newton per image (default: 4), Hutchinson in all\n" \
-    "                    (default: 8)\n" \
+    "  -probes K         random probes: Gauss-Newton per image (default: 4; sosp-i: exact up to 32\n" \
+    "                    classes, else 10), Hutchinson in all (default: 8); exact: Gauss-Newton without\n" \
+    "                    chance, a probe per class of a softmax\n" \
     "  -step H           differences of gradients: length of the move of the gates (default: the\n" \
     "                    criterion's own; docs/criteria.md)\n" \
     "  -role R           train or valid: the list of the data file (default: train)\n" \
     "  -first N          skip N images of the list (default: 0)\n" \
     "  -drawn 0|1        1: images permuted and augmented as in training (default: 0)\n"
+/* A number, PRUNE_PROBES_EXACT, or 0 where nothing is said. */
+enum prune_code prune_args_probes(const struct prune_args *a, int *out, struct prune_status *st);
 /* Fills minibatch, gate, set, and of input norm, rivals, probes, step and seed; batch of *open. data: NULL without images. */
 enum prune_code prune_args_scoring(const struct prune_args *a, const char *data, struct prune_scoring *s, struct prune_open_options *open, struct prune_status *st);
 

@@ -28,7 +28,8 @@ struct prune_score_input {             /* all borrowed, outlive the state */
     const struct prune_weights *weights; /* NULL unless the criterion reads weights */
     uint64_t seed;
     int norm;                          /* magnitude: 1 or 2 */
-    int rivals, probes;                /* of the signals MARGINS and CURVATURE, and of Hutchinson's estimator; 0 = the criterion's default */
+    int rivals, probes;                /* of the signals MARGINS and CURVATURE (PRUNE_PROBES_EXACT: see host.h), and of Hutchinson's estimator; 0 = the
+                                          criterion's default */
     enum prune_scale scale;
     struct prune_kfac_options kfac;
     struct prune_background *background; /* where statistics are added up while the host goes on; NULL: at once */
@@ -47,6 +48,7 @@ struct prune_criterion {
     enum prune_gate_choice gate;       /* the placement it is defined on */
     bool is_order;                     /* scores are an order of removal: those of different weights or images do not average */
     bool is_signed;                    /* an estimate of the loss change itself: select by the value, correlate its square */
+    enum prune_code (*check)(const struct prune_score_input *in, struct prune_status *st);   /* optional: refuses a network its state has no room for */
     size_t (*state_size)(const struct prune_score_input *in);              /* flat state: saved, merged and loaded as bytes */
     void (*init)(void *state, const struct prune_score_input *in);
     void (*accumulate)(void *state, const struct prune_score_input *in, const struct prune_signals *signals);
@@ -59,8 +61,10 @@ struct prune_criterion {
     /* Beside pass 0: two candidates per unit, z_u (1 - step) and z_u (1 + step), and their gate gradients (host.h, perturb); piece as the host gave it. */
     bool perturbs;
     void (*accumulate_perturbed)(void *state, const struct prune_score_input *in, const struct prune_perturbed *piece);
+    int (*probes)(const struct prune_score_input *in);   /* of CURVATURE where the user does not say; NULL: PRUNE_DEFAULT_PROBES. Fed in a pass of its own */
     enum prune_scale scale;            /* what its scores are divided by where the user does not say; DEFAULT: nothing */
     bool scales;                       /* finish divides by itself (prune_scale_divisor): an order whose steps are divided */
+    bool (*note)(const void *state, char *text, size_t room);  /* optional: what the user should know about finished scores; false: nothing */
     bool (*state_ok)(const void *state, const void *fresh);   /* optional: a state from a file has the inner layout of one just initialised */
 };
 

@@ -1,7 +1,8 @@
 /* Second order on gates. Removing unit u changes the mean loss by about -g_u + H_uu / 2 (g gate gradient, H Hessian of E in the gates at z = 1):
  *   taylor-so*  (g_u - H_uu / 2)^2        obd*  H_uu / 2, signed
  * with H_uu by differences of the gate gradient, one gate at a time (exact but for the step), all gates at once along random signs (Hutchinson), or of the
- * Gauss-Newton matrix from the host's probes; taylor-so-row takes (H 1)_u, the whole row, instead of H_uu.
+ * Gauss-Newton matrix from the host's probes; taylor-so-row takes (H 1)_u, the whole row, instead of H_uu. sosp-h (docs/sosp.md): |g_u| + |(H 1)_u| / 2, gates
+ * in front of batch-norm, 1 for the units that may go.
  * State: the number of sums of h, the images in the sum of g, the halves of images in those of h (a difference is made of two passes, each of which brings
  * one half); then units doubles of g and of each h. Every pass has a sum of h of its own, so that images that come in parts, all passes of the first part
  * before those of the next, give the same sums to the last bit. Sums only, so states of other images add up. */
@@ -96,6 +97,13 @@ void prune_row_gates(const struct prune_score_input *in, size_t pass, float *z)
     for (size_t u = 0; u < in->units->count; u++) move_gate(&z[u], step);
 }
 
+void prune_sosp_h_gates(const struct prune_score_input *in, size_t pass, float *z)
+{
+    double step = direction(pass) * prune_gate_step(in, PRUNE_STEP_ALL);
+    for (size_t u = 0; u < in->units->count; u++)
+        if (!in->units->items[u].protected_because) move_gate(&z[u], step);
+}
+
 /* ---- sums ---- */
 
 static bool readable_batch(const struct prune_score_input *in, const struct prune_signals *signals)
@@ -184,7 +192,8 @@ enum prune_code prune_obd_finish(const void *state, const struct prune_score_inp
     return prune_check_finite(in, scores, "second derivative", st);
 }
 
-enum prune_code prune_taylor_so_finish(const void *state, const struct prune_score_input *in, double *scores, struct prune_status *st)
+/* What becomes of the two terms of a unit: its gradient g and h / 2. */
+static enum prune_code combine(const void *state, const struct prune_score_input *in, double (*score)(double g, double half_h), double *scores, struct prune_status *st)
 {
     const struct head *head = state;
     const double *g = (const double *)state + HEAD;
@@ -192,9 +201,19 @@ enum prune_code prune_taylor_so_finish(const void *state, const struct prune_sco
     if (!(head->g_images > 0)) return prune_fail(st, "no gate gradients were delivered: no image was scored, or the host lacks this signal");
     enum prune_code rc = prune_check_finite(in, g, "gate gradient", st);
     if (!rc) rc = prune_obd_finish(state, in, scores, st);
-    for (size_t u = 0; !rc && u < n; u++) {
-        double change = g[u] / head->g_images - scores[u];
-        scores[u] = change * change;
-    }
+    for (size_t u = 0; !rc && u < n; u++) scores[u] = score(g[u] / head->g_images, scores[u]);
     return rc;
+}
+
+static double squared_change(double g, double half_h) { return (g - half_h) * (g - half_h); }
+static double absolute_terms(double g, double half_h) { return fabs(g) + fabs(half_h); }
+
+enum prune_code prune_taylor_so_finish(const void *state, const struct prune_score_input *in, double *scores, struct prune_status *st)
+{
+    return combine(state, in, squared_change, scores, st);
+}
+
+enum prune_code prune_sosp_h_finish(const void *state, const struct prune_score_input *in, double *scores, struct prune_status *st)
+{
+    return combine(state, in, absolute_terms, scores, st);
 }

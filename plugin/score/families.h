@@ -68,6 +68,19 @@ void prune_row_accumulate(void *state, const struct prune_score_input *in, const
 enum prune_code prune_taylor_so_finish(const void *state, const struct prune_score_input *in, double *scores, struct prune_status *st);
 enum prune_code prune_obd_finish(const void *state, const struct prune_score_input *in, double *scores, struct prune_status *st);
 
+/* sosp.c: S x S products of the curvature and an order; curvature.c: what sosp-h has of its own, beside the row's sums */
+enum prune_code prune_sosp_i_check(const struct prune_score_input *in, struct prune_status *st);
+size_t prune_sosp_i_size(const struct prune_score_input *in);
+void prune_sosp_i_init(void *state, const struct prune_score_input *in);
+bool prune_sosp_i_note(const void *state, char *text, size_t room);
+bool prune_sosp_i_ok(const void *state, const void *fresh);
+void prune_sosp_i_merge(void *state, const void *other, const struct prune_score_input *in);
+int prune_sosp_i_probes(const struct prune_score_input *in);   /* exact for a softmax of at most 32 classes, else 10 */
+void prune_sosp_i_accumulate(void *state, const struct prune_score_input *in, const struct prune_signals *signals);
+enum prune_code prune_sosp_i_finish(const void *state, const struct prune_score_input *in, double *scores, struct prune_status *st);
+void prune_sosp_h_gates(const struct prune_score_input *in, size_t pass, float *z);   /* of units that may go */
+enum prune_code prune_sosp_h_finish(const void *state, const struct prune_score_input *in, double *scores, struct prune_status *st);
+
 /* logits.c: the state of first_order.c */
 void prune_taylor_logits_accumulate(void *state, const struct prune_score_input *in, const struct prune_signals *signals);
 enum prune_code prune_taylor_logits_finish(const void *state, const struct prune_score_input *in, double *scores, struct prune_status *st);

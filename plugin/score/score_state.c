@@ -13,14 +13,14 @@ static const char KIND[] = "score";
 
 /* ---- settings ---- */
 
-enum kind { SIZE, SEED, INT, BOOL, DOUBLE, GATE };
+enum kind { SIZE, SEED, INT, PROBES, BOOL, DOUBLE, GATE };
 static const struct setting { const char *name; enum kind kind; size_t at; } SETTINGS[] = {
     {"seed", SEED, offsetof(struct prune_scoring, input.seed)},
     {"minibatch", SIZE, offsetof(struct prune_scoring, minibatch)},
     {"gate", GATE, offsetof(struct prune_scoring, gate)},
     {"norm", INT, offsetof(struct prune_scoring, input.norm)},
     {"rivals", INT, offsetof(struct prune_scoring, input.rivals)},
-    {"probes", INT, offsetof(struct prune_scoring, input.probes)},
+    {"probes", PROBES, offsetof(struct prune_scoring, input.probes)},
     {"step", DOUBLE, offsetof(struct prune_scoring, input.step)},
     {"first", SIZE, offsetof(struct prune_scoring, set.first)},
     {"drawn", BOOL, offsetof(struct prune_scoring, set.drawn)},
@@ -37,6 +37,10 @@ void prune_score_setting_text(const struct prune_scoring *s, size_t i, char text
     case SIZE: snprintf(text, PRUNE_SETTING_ROOM, "%zu", *(const size_t *)at); break;
     case SEED: snprintf(text, PRUNE_SETTING_ROOM, "%llu", (unsigned long long)*(const uint64_t *)at); break;
     case INT: snprintf(text, PRUNE_SETTING_ROOM, "%d", *(const int *)at); break;
+    case PROBES:
+        if (*(const int *)at != PRUNE_PROBES_EXACT) snprintf(text, PRUNE_SETTING_ROOM, "%d", *(const int *)at);
+        else snprintf(text, PRUNE_SETTING_ROOM, "exact");
+        break;
     case BOOL: snprintf(text, PRUNE_SETTING_ROOM, "%d", *(const bool *)at); break;
     case DOUBLE: snprintf(text, PRUNE_SETTING_ROOM, "%.17g", *(const double *)at); break;
     case GATE: snprintf(text, PRUNE_SETTING_ROOM, "%s", prune_gate_choice_name(*(const enum prune_gate_choice *)at)); break;
@@ -61,16 +65,18 @@ static bool read_double(const char *text, double *out)
 
 static bool read_setting(struct prune_scoring *s, const struct setting *setting, const char *text)
 {
-    static const uint64_t most[] = {[SIZE] = SIZE_MAX, [SEED] = UINT64_MAX, [INT] = INT_MAX, [BOOL] = 1, [DOUBLE] = 0, [GATE] = 0};
+    static const uint64_t most[] = {[SIZE] = SIZE_MAX, [SEED] = UINT64_MAX, [INT] = INT_MAX, [PROBES] = INT_MAX, [BOOL] = 1, [DOUBLE] = 0, [GATE] = 0};
     void *at = (char *)s + setting->at;
     uint64_t whole = 0;
     double value = 0;
     if (setting->kind == GATE) return prune_gate_choice_parse(text, at);
+    if (setting->kind == PROBES && strcmp(text, "exact") == 0) return *(int *)at = PRUNE_PROBES_EXACT, true;
     if (setting->kind == DOUBLE ? !read_double(text, &value) || value < 0 : !read_whole(text, most[setting->kind], &whole)) return false;
     switch (setting->kind) {
     case SIZE: *(size_t *)at = (size_t)whole; break;
     case SEED: *(uint64_t *)at = whole; break;
-    case INT: *(int *)at = (int)whole; break;
+    case INT:
+    case PROBES: *(int *)at = (int)whole; break;
     case BOOL: *(bool *)at = whole != 0; break;
     case DOUBLE: *(double *)at = value; break;
     case GATE: break;

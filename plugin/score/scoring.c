@@ -1,5 +1,5 @@
 /* The driver of criteria; see scoring.h. For each place that gates are wanted at: one pass shared by all criteria (pass 0, gates as they are), one of maps
- * (the host calls back once per forward pass there, so minibatches of other signals would fall apart), the further passes of criteria that have some (shared
+ * (the host calls back once per forward pass there, so minibatches of other signals would fall apart), one of criteria that want probes of their own, the further passes of criteria that have some (shared
  * by those that set the gates alike), and the candidates of those that move one gate at a time. What is delivered of gates that are shut is zero: gone units
  * cannot matter, and every criterion scores them 0. */
 #include "scoring.h"
@@ -20,16 +20,27 @@ struct feed {
     bool shut;                           /* some gate in force is 0 */
     size_t pass, minibatch;
     int classes;
+    int probes;                          /* of the pass at hand, where the user does not say */
     bool counting;                       /* the first pass tells images and loss */
     struct prune_scoring_facts *facts;
 };
 
 static float in_force(const struct prune_scoring *s, size_t unit) { return s->z ? s->z[unit] : 1; }
 
+static enum prune_code check_room(const struct prune_scored *items, size_t count, const struct prune_score_input *in, struct prune_status *st)
+{
+    enum prune_code rc = PRUNE_OK;
+    for (size_t i = 0; !rc && i < count; i++)
+        if (items[i].criterion->check) rc = items[i].criterion->check(in, st);
+    return rc;
+}
+
 enum prune_code prune_scored_init(struct prune_scored *items, size_t count, const struct prune_score_input *in, struct prune_status *st)
 {
     size_t n = in->units->count ? in->units->count : 1;
     for (size_t i = 0; i < count; i++) items[i].state = items[i].scores = NULL;
+    enum prune_code rc = check_room(items, count, in, st);
+    if (rc) return rc;
     for (size_t i = 0; i < count; i++) {
         size_t bytes = items[i].criterion->state_size(in);
         items[i].state = calloc(1, bytes ? bytes : 1);
@@ -216,7 +227,7 @@ static enum prune_code on_minibatch(void *user, const struct prune_signals *give
 static enum prune_code run_pass(struct feed *f, unsigned signals, struct prune_status *st)
 {
     const struct prune_score_input *in = &f->s->input;
-    int rivals = in->rivals ? in->rivals : PRUNE_DEFAULT_RIVALS, probes = in->probes ? in->probes : PRUNE_DEFAULT_PROBES;
+    int rivals = in->rivals ? in->rivals : PRUNE_DEFAULT_RIVALS, probes = in->probes ? in->probes : f->probes;
     if (!in->rivals && f->classes > 1 && rivals > f->classes - 1) rivals = f->classes - 1;
     const struct prune_score_options options = {.minibatch = f->minibatch, .signals = signals, .rivals = signals & PRUNE_SIGNAL_MARGINS ? rivals : 0,
                                                 .probes = signals & PRUNE_SIGNAL_CURVATURE ? probes : 0};
@@ -238,13 +249,25 @@ static void gates_in_force(struct feed *f)
 
 /* ---- the kinds of pass ---- */
 
-static enum prune_code first_pass(struct feed *f, bool maps, struct prune_status *st)
+/* Criteria of different kinds cannot share pass 0. */
+enum kind { COMMON, MAPS, OWN_PROBES, KINDS };
+
+static enum kind kind_of(const struct feed *f, const struct prune_criterion *c)
+{
+    if (c->signals & PRUNE_SIGNAL_MAPS) return MAPS;
+    return c->probes && !f->s->input.probes ? OWN_PROBES : COMMON;
+}
+
+static enum prune_code first_pass(struct feed *f, enum kind kind, struct prune_status *st)
 {
     unsigned signals = 0;
+    f->probes = PRUNE_DEFAULT_PROBES;
     for (size_t i = 0; i < f->count; i++) {
-        unsigned wanted = f->items[i].criterion->signals;
-        f->part[i] = f->here[i] && wanted && maps == ((wanted & PRUNE_SIGNAL_MAPS) != 0);
-        if (f->part[i]) signals |= wanted;
+        const struct prune_criterion *c = f->items[i].criterion;
+        f->part[i] = f->here[i] && c->signals && kind_of(f, c) == kind;
+        if (!f->part[i]) continue;
+        signals |= c->signals;
+        if (kind == OWN_PROBES) f->probes = c->probes(&f->s->input);
     }
     f->pass = 0;
     return signals ? run_pass(f, signals, st) : PRUNE_OK;
@@ -337,8 +360,7 @@ static enum prune_code feed_place(struct feed *f, enum prune_gate_choice gate, s
     if (!any) return PRUNE_OK;
     gates_in_force(f);
     enum prune_code rc = attach(f, gate, st);
-    if (!rc) rc = first_pass(f, false, st);
-    if (!rc) rc = first_pass(f, true, st);
+    for (enum kind k = COMMON; !rc && k < KINDS; k++) rc = first_pass(f, k, st);
     for (size_t i = 0; !rc && i < f->count; i++) {
         bool led = false;
         for (size_t k = 0; k < i; k++) led |= f->here[k] && alike(f->items[k].criterion, f->items[i].criterion);
