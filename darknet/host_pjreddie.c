@@ -214,6 +214,11 @@ static enum prune_code host_write_predictions(struct prune_host_net *n, const st
     return rc;
 }
 
+static enum prune_code host_parameters_set(struct prune_host_net *n, int layer, int role, const float *values, size_t count, struct prune_status *st)
+{
+    return parameters_set(n->open.net, layer, role, values, count, st);
+}
+
 /* Gates of the cfg's own sections go to a file beside the weights; those of the pipeline live in its mask. */
 static enum prune_code host_save_weights(struct prune_host_net *n, const char *path, struct prune_status *st)
 {
@@ -257,6 +262,7 @@ const struct prune_host *darknet_host(void)
         .reset_momentum = host_reset_momentum,
         .score = host_score_entry,
         .perturb = host_perturb_entry,
+        .parameters_set = host_parameters_set,
         .evaluate = host_evaluate,
         .recalibrate = host_recalibrate,
         .forward = host_forward,

@@ -79,6 +79,15 @@ enum prune_code parameters_copy_in(network *net, const struct prune_net *shape, 
     return PRUNE_OK;
 }
 
+enum prune_code parameters_set(network *net, int layer, int role, const float *values, size_t n, struct prune_status *st)
+{
+    struct layer *l = layer >= 0 && layer < net->n ? &net->layers[layer] : NULL;
+    float *to = l ? tensor_of(l, (enum prune_role)role) : NULL;
+    if (!to || n != room_of(l, (enum prune_role)role)) return prune_fail(st, "layer %d has no tensor %d of %zu values", layer, role, n);
+    memcpy(to, values, n * sizeof *to);
+    return PRUNE_OK;
+}
+
 static void fresh_part(layer *l, struct prune_random r)
 {
     if (!l->weights) return;

@@ -11,6 +11,8 @@ layer *parameters_part(layer *l, int part);
 
 /* Copies every tensor of the file into the network; seen too. Tensors that the file lacks are left alone. */
 enum prune_code parameters_copy_in(network *net, const struct prune_net *shape, const struct prune_weights *w, size_t layers, struct prune_status *st);
+/* One tensor (plugin/host.h, parameters_set). */
+enum prune_code parameters_set(network *net, int layer, int role, const float *values, size_t n, struct prune_status *st);
 /* Fresh weights for layers [first, n) and for layers the file never holds (dontload, numload): values depend on (seed, layer, part) alone. Scale as in
  * Darknet: convolution normal * sqrt(2 / (k k c / groups)), connected uniform(-1, 1) * sqrt(2 / inputs). */
 void parameters_fresh(network *net, const struct prune_net *shape, size_t first, uint64_t seed);
