@@ -249,7 +249,7 @@ const struct prune_host *darknet_host(void)
     static const struct prune_host host = {
         .version = PRUNE_HOST_VERSION,
         .size = sizeof(struct prune_host),
-        .capabilities = PRUNE_SIGNAL_GATE_BATCH | PRUNE_SIGNAL_GATE_IMAGE | EXTRA_SIGNALS | PRUNE_CAN_TRAIN | PRUNE_CAN_STATE | PRUNE_CAN_PERTURB,
+        .capabilities = PRUNE_SIGNAL_GATE_BATCH | PRUNE_SIGNAL_GATE_IMAGE | EXTRA_SIGNALS | PRUNE_CAN_TRAIN | PRUNE_CAN_STATE | PRUNE_CAN_PERTURB | PRUNE_CAN_EDIT,
         .name = "darknet (CPU)",
         .open = host_open,
         .close = host_close,
