@@ -73,7 +73,7 @@ enum prune_code host_recalibrate(struct prune_host_net *n, const struct prune_im
 }
 
 /* Inference with what is in net->input: no truth, no gradient. */
-static void infer(network *net)
+static void infer_layers(network *net, int first, int last)
 {
     network saved = *net;
     struct inference inference;
@@ -81,12 +81,19 @@ static void infer(network *net)
     net->truth = NULL;
     net->delta = NULL;
     inference_begin(&inference);
-    inference_forward(net);
+    inference_layers(net, first, last);
     inference_end(&inference);
     *net = saved;
 }
 
+static void infer(network *net) { infer_layers(net, 0, net->n - 1); }
+
 enum prune_code host_forward(struct prune_host_net *n, const float *input, size_t images, struct prune_status *st)
+{
+    return host_forward_layers(n, input, images, 0, n->open.net->n - 1, st);
+}
+
+enum prune_code host_forward_layers(struct prune_host_net *n, const float *input, size_t images, int first, int last, struct prune_status *st)
 {
     network *net = n->open.net;
     struct host_pause pause;
@@ -94,10 +101,11 @@ enum prune_code host_forward(struct prune_host_net *n, const float *input, size_
         return prune_fail(st, "%zu images cannot go through '%s' at once: it was opened for 1 to %d", images, n->open.cfg.path, n->batch);
     if (net->w != n->open.shape.w || net->h != n->open.shape.h)
         return prune_fail(st, "'%s' is in multi-scale training at %dx%d; stop training first", n->open.cfg.path, net->w, net->h);
+    if (first < 0 || last >= net->n || first > last) return prune_fail(st, "no layers %d to %d in '%s': it has layers 0 to %d", first, last, n->open.cfg.path, net->n - 1);
     host_pause_begin(n, &pause);
     set_batch_network(net, (int)images);
-    memcpy(net->input, input, images * (size_t)net->inputs * sizeof *input);
-    infer(net);
+    if (input) memcpy(net->input, input, images * (size_t)net->inputs * sizeof *input);
+    infer_layers(net, first, last);
     host_pause_end(n, &pause);
     n->forward_images = (int)images;
     return PRUNE_OK;

@@ -269,6 +269,7 @@ const struct prune_host *darknet_host(void)
         .recalibrate = host_recalibrate,
         .forward = host_forward,
         .output = host_output,
+        .forward_layers = host_forward_layers,
         .load_images = host_load_images,
         .milliseconds = host_milliseconds,
         .save_weights = host_save_weights,

@@ -173,6 +173,9 @@ struct prune_host {
     /* Inference on raw input (n, c, h, w) with rolling statistics; output(layer) is a view of (n, outputs) valid until the next call. */
     enum prune_code (*forward)(struct prune_host_net *net, const float *input, size_t n, struct prune_status *st);
     enum prune_code (*output)(struct prune_host_net *net, int layer, struct prune_tensor *view, struct prune_status *st);
+    /* Layers first .. last alone, n images, on what the layers before them hold: of the last pass, or written into their views since (each has room for a
+     * whole batch). input (n, c, h, w) as in forward; NULL where first > 0 and none of these layers reads it. */
+    enum prune_code (*forward_layers)(struct prune_host_net *net, const float *input, size_t n, int first, int last, struct prune_status *st);
     /* Images of a set as network input, for verify: writes up to n images of (c, h, w) floats, *got = how many. */
     enum prune_code (*load_images)(struct prune_host_net *net, const struct prune_image_set *set, size_t n, float *input, size_t *got, struct prune_status *st);
     enum prune_code (*milliseconds)(struct prune_host_net *net, double *per_image, struct prune_status *st); /* batch 1, median */

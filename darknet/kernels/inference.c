@@ -98,17 +98,16 @@ static void forward_iseg_without_truth(layer l, network net)
     for (int b = 0; b < l.batch; b++) activate_array(l.output + b * l.outputs, l.classes * l.w * l.h, LOGISTIC);
 }
 
-void inference_forward(network *netp)
+void inference_layers(const network *netp, int first, int last)
 {
     struct inference *in = host_context()->inference;
     network net = *netp;
 
-    if (net.train) {
-        forward_network(netp);
-        return;
-    }
     if (in) in->running = true;
-    for (int i = 0; i < net.n; ++i) {
+    for (int i = 0; i < first; ++i)
+        if (net.layers[i].truth) net.truth = net.layers[i].output;
+    if (first > 0) net.input = net.layers[first - 1].output;
+    for (int i = first; i <= last; ++i) {
         layer l = net.layers[i];
         net.index = i;
         if (l.type == ISEG && !net.truth) forward_iseg_without_truth(l, net);
@@ -117,5 +116,14 @@ void inference_forward(network *netp)
         if (l.truth) net.truth = l.output;
     }
     if (in) in->running = false;
+}
+
+void inference_forward(network *netp)
+{
+    if (netp->train) {
+        forward_network(netp);
+        return;
+    }
+    inference_layers(netp, 0, netp->n - 1);
     calc_network_cost(netp);
 }

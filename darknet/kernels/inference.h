@@ -20,6 +20,8 @@ size_t inference_bytes(void);
 
 /* As the host's forward_network, which it calls when the network is in training mode. */
 void inference_forward(network *net);
+/* Layers first .. last alone, on what the layers before them hold; not in training mode. */
+void inference_layers(const network *net, int first, int last);
 
 /* True in a pass as above. */
 bool inference_pass(network net);

@@ -12,7 +12,7 @@
 /* In the order of the summary: the whole job, then its steps. */
 static const struct prune_command *const VERBS[] = {
     &prune_command_run, &prune_command_inspect, &prune_command_score, &prune_command_oracle, &prune_command_correlate, &prune_command_curve,
-    &prune_command_select, &prune_command_apply, &prune_command_compose, &prune_command_verify, &prune_command_finetune, &prune_command_evaluate,
+    &prune_command_select, &prune_command_apply, &prune_command_reconstruct, &prune_command_compose, &prune_command_verify, &prune_command_finetune, &prune_command_evaluate,
     &prune_command_gate, &prune_command_criteria, &prune_command_report,
 };
 enum { VERB_COUNT = sizeof VERBS / sizeof *VERBS };
@@ -43,7 +43,7 @@ static void print_summary(FILE *out)
           "  # prune without data and training, cfgs of every Darknet\n"
           "  $ darknet prune apply net.cfg net.weights -criterion magnitude -macs 0.5 -out pruned\n\n"
           "verbs:\n", out);
-    for (int i = 0; i < VERB_COUNT; i++) fprintf(out, "  %-9s  %s\n", VERBS[i]->name, VERBS[i]->summary);
+    for (int i = 0; i < VERB_COUNT; i++) fprintf(out, "  %-11s  %s\n", VERBS[i]->name, VERBS[i]->summary);
     fputs("\n'darknet prune <verb> -help' explains a verb and its flags, 'darknet prune -version' prints\n"
           "the version.\n"
           "exit codes: 0 done, 1 failed or interrupted, 2 wrong usage\n", out);
