@@ -66,7 +66,6 @@ enum prune_code host_parameters_set(struct prune_host_net *n, int index, int rol
     for (size_t i = 0; i < count; i++)
         if (!isfinite(values[i])) return prune_fail(st, "value %zu for the %s of layer %d is not a finite number", i, tensor.name, index);
     memcpy(tensor.data, values, count * sizeof *values);
-    n->forward_images = 0;
     if (n->held && role == PRUNE_WEIGHTS) apply(n, index);
     return PRUNE_OK;
 }

@@ -162,7 +162,8 @@ struct prune_host {
      * Gates end as they were. Units whose gates would change nothing give the base loss. */
     enum prune_code (*perturb)(struct prune_host_net *net, const struct prune_image_set *set, const struct prune_candidates *candidates, bool gradients,
                                prune_perturb_sink sink, void *user, struct prune_status *st);
-    /* Values of one tensor of the weights file (its order, n values), from now on. role: enum prune_role. Not while a pass runs. */
+    /* Values of one tensor of the weights file (its order, n values), from now on; outputs of the last
+     * forward stay what they were. role: enum prune_role. Not while a pass runs. */
     enum prune_code (*parameters_set)(struct prune_host_net *net, int layer, int role, const float *values, size_t n, struct prune_status *st);
     /* From now on values with keep[i] = 0 of a layer's weights are 0, and training leaves them 0 (their momentum too). keep NULL: no more. */
     enum prune_code (*zeros_hold)(struct prune_host_net *net, int layer, const uint8_t *keep, size_t n, struct prune_status *st);
