@@ -25,7 +25,7 @@ order, lambda: its greedy order (units) and the modelled loss after each removal
 
 Columns of the CSV (units of several producers: sums over them; @4, @all: minibatches of 4, or one; decay 0.95 per minibatch, each as heavy as
 its images are many)
-  macs          multiply-adds that go with the unit alone          kernel: side of its first producer's filters
+  macs          multiply-adds that go with the unit alone          kernel: side of the largest filter of its producers
   nap, c-obd, kron-obd, c-obs, kron-obs     sums of filter scores; nap: obs divided by the sum over its layer, and divided by macs; nap-plain: not normalised
   c-obd-true, kron-obd-true, -spread   with T; standard deviation of what one label drawn per image gives
   sosp-gradient     theta_s . dE/dtheta, theta_s: the weights of the unit's filters, with the biases where there is no batch-norm
@@ -311,7 +311,7 @@ def kfac_columns(net, units, f):
     per_group = {l.index: l.n // l.groups for l in net.producers()}
     place = lambda layer, channel: ((layer, channel // per_group[layer]), channel % per_group[layer])
     macs = columns["macs"] = np.array([cost(net, units, ()) - cost(net, units, {u}) for u in range(len(units.members))], float)
-    columns["kernel"] = np.array([float(net.layers[m[0][0]].size) for m in units.members])
+    columns["kernel"] = np.array([max(float(net.layers[layer].size) for layer, _ in m) for m in units.members])
     for label, size in MINIBATCHES.items():
         scores = {(l.index, g): Damped(f.averaged(f.a[l.index, g], size), f.averaged(f.s["given"][l.index, g], size), net.weights(l, g)).filter_scores() for l, g in f.pairs}
         total = {l.index: sum(scores[l.index, g]["c-obs"].sum() for g in range(l.groups)) for l in net.producers()}

@@ -350,6 +350,78 @@ static void products_are_the_recorded_ones(void **state)
         }
 }
 
+/* ---- SOSP ---- */
+
+struct pairs { double *sums, *gradient; size_t units, images, probes; };
+
+static enum prune_code take_probes(void *user, const struct prune_signals *s, struct prune_status *st)
+{
+    struct pairs *x = user;
+    const float *p = s->gate_probes.data;
+    (void)st;
+    assert_true(p && s->gate_probes.rank == 3 && s->gate_probes.shape[2] == x->units && s->gate_probes.strides[2] == 1);
+    x->probes = s->gate_probes.shape[1];
+    for (size_t b = 0; b < s->gate_probes.shape[0]; b++)
+        for (size_t k = 0; k < x->probes; k++) {
+            const float *row = p + (ptrdiff_t)b * s->gate_probes.strides[0] + (ptrdiff_t)k * s->gate_probes.strides[1];
+            for (size_t i = 0; i < x->units; i++)
+                for (size_t j = 0; j < x->units; j++) x->sums[i * x->units + j] += (double)row[i] * (double)row[j];
+        }
+    for (size_t u = 0; u < x->units; u++) x->gradient[u] += ((const double *)s->gate_batch.data)[u] * (double)s->images;
+    x->images += s->images;
+    return PRUNE_OK;
+}
+
+/* Q of two units from gates, with the columns of the curvature's root for probes. */
+static double pair_of(const struct pairs *x, size_t i, size_t j)
+{
+    double images = (double)x->images;
+    return fabs(x->sums[i * x->units + j]) / (images * (double)x->probes) / 2 + (i == j ? fabs(x->gradient[i]) / images : 0);
+}
+
+static double pairs_off(const struct lab *l, const struct recorded *r, const struct pairs *x)
+{
+    size_t free_count = 0, a = 0;
+    double off = 0, largest = 0;
+    for (size_t u = 0; u < l->units.count; u++) free_count += !l->units.items[u].protected_because;
+    const struct recorded_matrix *q = find(r, "Q", -1, 0, free_count * free_count);
+    for (size_t i = 0; i < l->units.count; i++) {
+        if (l->units.items[i].protected_because) continue;
+        for (size_t j = 0, b = 0; j < l->units.count; j++) {
+            if (l->units.items[j].protected_because) continue;
+            double theirs = q->v[a * free_count + b++];
+            off = fmax(off, fabs(pair_of(x, i, j) - theirs));
+            largest = fmax(largest, theirs);
+        }
+        a++;
+    }
+    return off / largest;
+}
+
+static void gates_on_producers_give_the_matrix_of_sosp(void **state)
+{
+    const char *data = tiles_data(false);
+    const struct prune_image_set set = {.data_path = data, .role = PRUNE_DATA_TRAIN};
+    const struct prune_score_options o = {.minibatch = 7, .signals = PRUNE_SIGNAL_CURVATURE | PRUNE_SIGNAL_GATE_BATCH, .probes = PRUNE_PROBES_EXACT};
+    (void)state;
+    for (size_t i = 0; i < 3; i++) {
+        struct recorded *r = recorded_read(FACTORED[i]);
+        struct lab l;
+        struct prune_status st = {0};
+        lab_golden(&l, FACTORED[i], 1);
+        struct pairs x = {calloc(l.units.count * l.units.count, sizeof(double)), calloc(l.units.count, sizeof(double)), l.units.count, 0, 0};
+        attach_at(&l, PRUNE_GATE_PRODUCERS);
+        ok(host()->score(l.net, &set, &o, take_probes, &x, &st), &st);
+        double off = pairs_off(&l, r, &x);
+        print_message("%s: Q within %.1e of its largest value\n", FACTORED[i], off);
+        assert_true(x.images == TILES && x.probes == KINDS && off < 5e-6);
+        free(x.sums);
+        free(x.gradient);
+        lab_close(&l);
+        recorded_free(r);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -358,6 +430,7 @@ int main(void)
         cmocka_unit_test(drawn_labels_scatter_about_the_true_fisher),
         cmocka_unit_test(one_layer_has_the_exact_fisher),
         cmocka_unit_test(products_are_the_recorded_ones),
+        cmocka_unit_test(gates_on_producers_give_the_matrix_of_sosp),
     };
     return cmocka_run_group_tests(tests, group_setup, group_teardown);
 }
