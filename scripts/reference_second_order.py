@@ -25,8 +25,9 @@ order, lambda: its greedy order (units) and the modelled loss after each removal
 
 Columns of the CSV (units of several producers: sums over them; @4, @all: minibatches of 4, or one; decay 0.95 per minibatch, each as heavy as
 its images are many)
-  macs          multiply-adds that go with the unit alone          kernel: side of its first producer's filters
-  nap, c-obd, kron-obd, c-obs, kron-obs     sums of filter scores; nap: obs divided by the sum over its layer, and divided by macs; nap-plain: not normalised
+  macs          multiply-adds that go with the unit alone          kernel: side of the largest filter of its producers
+  nap, c-obd, kron-obd, c-obs, kron-obs     sums of filter scores; nap: obs divided by the sum over its layer, and divided by macs; nap-plain: not normalised.
+                    A filter that has no gradient in float32 (its tanh or loggy rounds to 1 or -1 on every image) scores 0, whatever the damping
   c-obd-true, kron-obd-true, -spread   with T; standard deviation of what one label drawn per image gives
   sosp-gradient     theta_s . dE/dtheta, theta_s: the weights of the unit's filters, with the biases where there is no batch-norm
   sosp-product      theta_s . H theta_struc, theta_struc = sum of theta_s over units that may go       sosp-h: |gradient| + |product| / 2
@@ -101,6 +102,7 @@ class Factors:
         outputs, taps = net.trace(x)
         logits = outputs[net.heads[0].index].flatten(1)
         self.p = F.softmax(logits, 1).detach().numpy()
+        self.still = {(l.index, c) for l in net.producers() for c in range(l.n) if l.activation in ("tanh", "loggy") and (1 - abs(outputs[l.index][:, c]) < 2. ** -24).all()}
         classes = self.p.shape[1]
         self.pairs = [(l, g) for l in net.producers() for g in range(l.groups)]
         self.a, self.s = {}, {}
@@ -311,9 +313,13 @@ def kfac_columns(net, units, f):
     per_group = {l.index: l.n // l.groups for l in net.producers()}
     place = lambda layer, channel: ((layer, channel // per_group[layer]), channel % per_group[layer])
     macs = columns["macs"] = np.array([cost(net, units, ()) - cost(net, units, {u}) for u in range(len(units.members))], float)
-    columns["kernel"] = np.array([float(net.layers[m[0][0]].size) for m in units.members])
+    columns["kernel"] = np.array([max(float(net.layers[layer].size) for layer, _ in m) for m in units.members])
     for label, size in MINIBATCHES.items():
-        scores = {(l.index, g): Damped(f.averaged(f.a[l.index, g], size), f.averaged(f.s["given"][l.index, g], size), net.weights(l, g)).filter_scores() for l, g in f.pairs}
+        average = lambda of, key: f.averaged(of[key], size)
+        scores = {(l.index, g): Damped(average(f.a, (l.index, g)), average(f.s["given"], (l.index, g)), net.weights(l, g)).filter_scores() for l, g in f.pairs}
+        for layer, channel in f.still:
+            for form in FORMS:
+                scores[place(layer, channel)[0]][form][place(layer, channel)[1]] = 0
         total = {l.index: sum(scores[l.index, g]["c-obs"].sum() for g in range(l.groups)) for l in net.producers()}
         pick = lambda form: lambda layer, channel: scores[place(layer, channel)[0]][form][place(layer, channel)[1]]
         for form in FORMS:

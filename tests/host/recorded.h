@@ -19,10 +19,10 @@ static const double DAMPING = 1e-3;
 
 /* ---- recorded matrices ---- */
 
-struct matrix { char name[40]; size_t rows, columns; double *v; };
-struct recorded { struct matrix m[1024]; size_t count; };
+struct recorded_matrix { char name[40]; size_t rows, columns; double *v; };
+struct recorded { struct recorded_matrix m[1024]; size_t count; };
 
-__attribute__((unused)) static void read_lower(FILE *f, struct matrix *m)
+__attribute__((unused)) static void read_lower(FILE *f, struct recorded_matrix *m)
 {
     m->columns = m->rows;
     m->v = calloc(m->rows * m->rows, sizeof *m->v);
@@ -33,7 +33,7 @@ __attribute__((unused)) static void read_lower(FILE *f, struct matrix *m)
         }
 }
 
-__attribute__((unused)) static void read_full(FILE *f, struct matrix *m, const char *columns)
+__attribute__((unused)) static void read_full(FILE *f, struct recorded_matrix *m, const char *columns)
 {
     m->columns = (size_t)atol(columns);
     m->v = calloc(m->rows * m->columns, sizeof *m->v);
@@ -48,7 +48,7 @@ __attribute__((unused)) static struct recorded *recorded_read(const char *name)
     struct recorded *r = calloc(1, sizeof *r);
     assert_non_null(f);
     assert_int_equal(fscanf(f, "%*[^\n]"), 0);
-    for (struct matrix *m = r->m; fscanf(f, "%39s %zu %15s", m->name, &m->rows, columns) == 3; m = r->m + ++r->count) {
+    for (struct recorded_matrix *m = r->m; fscanf(f, "%39s %zu %15s", m->name, &m->rows, columns) == 3; m = r->m + ++r->count) {
         assert_true(r->count + 1 < sizeof r->m / sizeof *r->m && m->rows);
         if (strcmp(columns, "lower") == 0) read_lower(f, m);
         else read_full(f, m, columns);
@@ -64,7 +64,7 @@ __attribute__((unused)) static void recorded_free(struct recorded *r)
 }
 
 /* NULL: not recorded. */
-static const struct matrix *look(const struct recorded *r, const char *what, int layer, size_t group)
+__attribute__((unused)) static const struct recorded_matrix *look(const struct recorded *r, const char *what, int layer, size_t group)
 {
     char name[64];
     snprintf(name, sizeof name, "%s.%d.%zu", what, layer, group);
@@ -73,15 +73,15 @@ static const struct matrix *look(const struct recorded *r, const char *what, int
     return NULL;
 }
 
-static const struct matrix *find(const struct recorded *r, const char *what, int layer, size_t group, size_t values)
+__attribute__((unused)) static const struct recorded_matrix *find(const struct recorded *r, const char *what, int layer, size_t group, size_t values)
 {
-    const struct matrix *m = look(r, what, layer, group);
+    const struct recorded_matrix *m = look(r, what, layer, group);
     if (!m) fail_msg("%s of layer %d is not recorded", what, layer);
     assert_int_equal(m->rows * m->columns, values);
     return m;
 }
 
-__attribute__((unused)) static float *as_float(const struct matrix *m)
+__attribute__((unused)) static float *as_float(const struct recorded_matrix *m)
 {
     float *out = malloc(m->rows * m->columns * sizeof *out);
     for (size_t k = 0; k < m->rows * m->columns; k++) out[k] = (float)m->v[k];
@@ -101,7 +101,7 @@ __attribute__((unused)) static void write_tile(const char *path, const unsigned 
 }
 
 /* all: image b stands in the list with labels 0 .. KINDS - 1, one after the other. */
-static const char *tiles_data(bool all)
+__attribute__((unused)) static const char *tiles_data(bool all)
 {
     int truths[TILES], w, h, c;
     char list[TILES * KINDS * 128] = "", name[64];
