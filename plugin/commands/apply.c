@@ -31,6 +31,7 @@ static const char USAGE[] =
     "  -seed N           random numbers depend on this alone (default: 1)\n"
     PRUNE_DROP_HELP
     PRUNE_SELECT_HELP
+    PRUNE_CAP_HELP
     "  -out DIR          folder for the files; made when missing\n"
     "  -masked 0|1       also write DIR/<base>-masked.weights: the original shape with every reader of a\n"
     "                    removed channel silenced in that column; original cfg + masked weights = pruned\n"
@@ -60,7 +61,7 @@ static const uint64_t VERIFY_UP_TO = 20000000;
 /* Flags that mean nothing beside -mask: they would be silently ignored. */
 static enum prune_code refuse_with_mask(const struct prune_args *a, struct prune_status *st)
 {
-    static const char *const FLAGS[] = { "macs", "params", "units", "per-layer", "min-keep", "multiple", "cost", "cost-power", "norm", "seed", "drop-blocks" };
+    static const char *const FLAGS[] = { "macs", "params", "units", "per-layer", "min-keep", "max-removed", "multiple", "cost", "cost-power", "norm", "seed", "drop-blocks" };
     for (size_t i = 0; i < sizeof FLAGS / sizeof *FLAGS; i++)
         if (prune_args_has(a, FLAGS[i])) return prune_fail_usage(st, "flag '-%s' has no meaning beside '-mask': the mask says what goes", FLAGS[i]);
     return PRUNE_OK;
@@ -69,7 +70,7 @@ static enum prune_code refuse_with_mask(const struct prune_args *a, struct prune
 /* A dropped block alone: nothing is chosen. */
 static enum prune_code refuse_without_ranking(const struct prune_args *a, struct prune_status *st)
 {
-    static const char *const FLAGS[] = { "per-layer", "min-keep", "multiple", "cost", "cost-power", "norm", "seed" };
+    static const char *const FLAGS[] = { "per-layer", "min-keep", "max-removed", "multiple", "cost", "cost-power", "norm", "seed" };
     for (size_t i = 0; i < sizeof FLAGS / sizeof *FLAGS; i++)
         if (prune_args_has(a, FLAGS[i])) return prune_fail_usage(st, "flag '-%s' has no meaning without a target: '-drop-block' alone removes no channels", FLAGS[i]);
     return PRUNE_OK;
@@ -256,7 +257,7 @@ static enum prune_code finish_check(struct checking *c, enum prune_code rc, stru
 static enum prune_code run(int argc, char **argv, const struct prune_host *host, struct prune_status *st)
 {
     static const struct prune_flag flags[] = { { "mask", true }, { "scores", true }, { "criterion", true }, { "norm", true }, { "seed", true }, { "out", true },
-                                               { "masked", true }, { "verify", true }, { "other-weights", true }, PRUNE_DROP_FLAGS, PRUNE_SELECT_FLAGS, { 0 } };
+                                               { "masked", true }, { "verify", true }, { "other-weights", true }, PRUNE_DROP_FLAGS, PRUNE_CAP_FLAGS, PRUNE_SELECT_FLAGS, { 0 } };
     struct prune_args a;
     struct prune_project p = { 0 };
     struct prune_cut cut = { 0 };

@@ -98,6 +98,7 @@ enum prune_code prune_args_select(const struct prune_args *a, bool target_option
     long min_keep = 1, multiple = 1;
     enum prune_code rc = read_target(a, target_optional, &o, st);
     if (!rc) rc = prune_args_int(a, "min-keep", 1, INT_MAX, 1, &min_keep, st);
+    if (!rc) rc = prune_args_double(a, "max-removed", 0, 1, 0, &o.max_removed, st);
     if (!rc) rc = prune_args_int(a, "multiple", 1, INT_MAX, 1, &multiple, st);
     if (!rc) rc = read_cost(a, &o, st);
     if (rc) return rc;

@@ -38,6 +38,10 @@ void prune_project_close(struct prune_project *p);   /* accepts a zeroed or clos
     "  -multiple N       kept counts are rounded up to a multiple of N, for example 8 (default: 1)\n" \
     "  -cost C           rank by score / cost: none, macs or params that go with the unit (default: none)\n" \
     "  -cost-power P     rank by score / cost^P, with -cost (default: 1)\n"
+/* For verbs that work on the whole network at once: a later step of a run would count from a smaller one. */
+#define PRUNE_CAP_FLAGS {"max-removed", true}
+#define PRUNE_CAP_HELP \
+    "  -max-removed F    the fraction of its channels that a layer loses at most (default: 1)\n"
 #define PRUNE_SPANNING_HELP \
     "  -no-spanning 0|1  1: units with channels in several layers stay, too (default: 0)\n"
 /* A target must be given unless target_optional; without one out->remain is 1 (nothing to remove). */

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "at_init.h"
 #include "score_resume.h"
 #include "scoring_flags.h"
 #include "verbs.h"
@@ -13,6 +14,7 @@ static const char USAGE[] =
     "usage: darknet prune score <data> <cfg> <weights> [-criterion C[,C...]] [-out FILE] [-csv FILE]\n"
     "                           [-flag value ...]\n"
     "       darknet prune score <cfg> <weights> -criterion C ...        criteria that need no images\n"
+    "       darknet prune score <data> <cfg> -at-init -init-weights FILE ...       before training\n"
     "\n"
     "Scores every unit (channels that live or die together): the lower, the less it matters. Images are\n"
     "read in list order and not augmented, batch-norm uses its rolling statistics, nothing is trained.\n"
@@ -28,6 +30,7 @@ static const char USAGE[] =
     "                    -<criterion> before its ending\n"
     "  -csv FILE         one row per producing channel: layer,channel,unit,protected and a column per\n"
     "                    criterion\n"
+    PRUNE_AT_INIT_HELP
     PRUNE_RESUME_HELP
     "  -smooth FILE      scores become m S_old + (1 - m) S, S_old from the score file FILE of the same\n"
     "                    cfg and criterion; several criteria: FILE with -<criterion> before its ending\n"
@@ -44,6 +47,7 @@ struct job {
     const char *data, *cfg, *weights, *out, *csv, *smooth;
     double keep;                       /* m of -smooth */
     struct prune_momentum momentum[PRUNE_MAX_CRITERIA];
+    struct prune_at_init init;
     struct prune_resume resume;
     struct prune_criteria_list list;
     struct prune_project project;
@@ -52,19 +56,20 @@ struct job {
     struct prune_scoring_facts facts;
 };
 
-/* Positionals are known by their number: <data> <cfg> <weights>, <cfg> <weights>, or <cfg>. */
+/* Positionals are known by their number: <data> <cfg> <weights>, <cfg> <weights>, or <cfg>; <data> <cfg> where the weights are made. */
 static void read_files(struct job *j, const struct prune_args *a)
 {
-    if (a->count == 3) j->data = a->positional[0];
-    j->cfg = a->positional[a->count == 3];
-    j->weights = a->count > 1 ? a->positional[a->count - 1] : NULL;
+    bool data = a->count == 3 || j->init.path;
+    if (data) j->data = a->positional[0];
+    j->cfg = a->positional[data];
+    j->weights = j->init.path ? j->init.path : a->count > 1 ? a->positional[a->count - 1] : NULL;
 }
 
 /* Before a long pass: can the result be written, and is it not an input? */
 static enum prune_code check_output(const struct job *j, const char *path, struct prune_status *st)
 {
     const char *inputs[] = {j->data, j->cfg, j->weights, j->scoring.set.list};
-    const char *outputs[] = {j->out, j->csv, j->resume.to};
+    const char *outputs[] = {j->out, j->csv, j->resume.to, j->init.path};
     struct prune_writer *w;
     enum prune_code rc = prune_check_output(path, inputs, sizeof inputs / sizeof *inputs, st);
     for (size_t i = 0; !rc && i < sizeof outputs / sizeof *outputs; i++)
@@ -80,8 +85,11 @@ static enum prune_code read_options(struct job *j, const struct prune_args *a, s
     j->out = prune_args_string(a, "out", NULL);
     j->csv = prune_args_string(a, "csv", NULL);
     j->smooth = prune_args_string(a, "smooth", NULL);
+    enum prune_code rc = prune_at_init_read(a, &j->init, st);
+    if (rc) return rc;
     read_files(j, a);
-    enum prune_code rc = prune_resume_open(&j->resume, a, st);
+    rc = prune_resume_open(&j->resume, a, st);
+    if (!rc && j->init.path && j->resume.from) rc = prune_fail_usage(st, "'-resume' goes on with weights that are there; give '%s' as <weights> without '-at-init'", j->init.path);
     if (!rc && !j->out && !j->csv && !j->resume.to) rc = prune_fail_usage(st, "no output is given; add -out scores.json or -csv scores.csv");
     if (!rc && prune_args_has(a, "momentum-score") && !j->smooth) rc = prune_fail_usage(st, "'-momentum-score' needs '-smooth FILE', the scores to smooth with");
     if (!rc) rc = prune_args_double(a, "momentum-score", 0, 0.999999, 0.9, &j->keep, st);
@@ -223,11 +231,12 @@ static enum prune_code finish(struct job *j, struct prune_status *st)
 static enum prune_code run(int argc, char **argv, const struct prune_host *host, struct prune_status *st)
 {
     static const struct prune_flag flags[] = {{"criterion", true}, {"protect", true}, {"out", true}, {"csv", true}, {"smooth", true}, {"momentum-score", true},
-                                              PRUNE_RESUME_FLAGS, PRUNE_SCORING_FLAGS, PRUNE_IMAGE_FLAGS, PRUNE_HOST_FLAGS, {0}};
+                                              PRUNE_AT_INIT_FLAGS, PRUNE_RESUME_FLAGS, PRUNE_SCORING_FLAGS, PRUNE_IMAGE_FLAGS, PRUNE_HOST_FLAGS, {0}};
     struct job j = {.scoring.host = host};
     struct prune_args a;
     enum prune_code rc = prune_args_parse(&a, argc, argv, flags, 1, 3, st);
     if (!rc) rc = read_options(&j, &a, st);
+    if (!rc && j.init.path) rc = prune_at_init_make(&j.init, host, j.data, j.cfg, &j.open, st);
     if (!rc) rc = prune_project_open(&j.project, j.cfg, j.weights, prune_args_string(&a, "protect", NULL), st);
     if (!rc) rc = score(&j, st);
     if (!rc) rc = finish(&j, st);

@@ -20,6 +20,7 @@ static const char USAGE[] =
     "  -out MASK         mask file to write\n"
     PRUNE_DROP_HELP
     PRUNE_SELECT_HELP
+    PRUNE_CAP_HELP
     PRUNE_SPANNING_HELP
     "\n"
     "example:\n"
@@ -69,7 +70,7 @@ static enum prune_code check_paths(const struct prune_args *a, const char *score
 
 static enum prune_code run(int argc, char **argv, const struct prune_host *host, struct prune_status *st)
 {
-    static const struct prune_flag flags[] = { { "scores", true }, { "out", true }, { "no-spanning", true }, PRUNE_DROP_FLAGS, PRUNE_SELECT_FLAGS, { 0 } };
+    static const struct prune_flag flags[] = { { "scores", true }, { "out", true }, { "no-spanning", true }, PRUNE_DROP_FLAGS, PRUNE_CAP_FLAGS, PRUNE_SELECT_FLAGS, { 0 } };
     struct prune_args a;
     struct prune_project p = { 0 };
     struct prune_select_options o;

@@ -1,8 +1,8 @@
 /* Second order on gates. Removing unit u changes the mean loss by about -g_u + H_uu / 2 (g gate gradient, H Hessian of E in the gates at z = 1):
  *   taylor-so*  (g_u - H_uu / 2)^2        obd*  H_uu / 2, signed
  * with H_uu by differences of the gate gradient, one gate at a time (exact but for the step), all gates at once along random signs (Hutchinson), or of the
- * Gauss-Newton matrix from the host's probes; taylor-so-row takes (H 1)_u, the whole row, instead of H_uu. sosp-h (docs/sosp.md): |g_u| + |(H 1)_u| / 2, gates
- * in front of batch-norm, 1 for the units that may go.
+ * Gauss-Newton matrix from the host's probes; taylor-so-row takes (H 1)_u, the whole row, instead of H_uu. sosp-h (docs/sosp.md): |g_u| + |(H 1)_u| / 2, with
+ * gates on producers, which units that may go alone have.
  * State: the number of sums of h, the images in the sum of g, the halves of images in those of h (a difference is made of two passes, each of which brings
  * one half); then units doubles of g and of each h. Every pass has a sum of h of its own, so that images that come in parts, all passes of the first part
  * before those of the next, give the same sums to the last bit. Sums only, so states of other images add up. */
@@ -95,13 +95,6 @@ void prune_row_gates(const struct prune_score_input *in, size_t pass, float *z)
 {
     double step = direction(pass) * prune_gate_step(in, PRUNE_STEP_ALL);
     for (size_t u = 0; u < in->units->count; u++) move_gate(&z[u], step);
-}
-
-void prune_sosp_h_gates(const struct prune_score_input *in, size_t pass, float *z)
-{
-    double step = direction(pass) * prune_gate_step(in, PRUNE_STEP_ALL);
-    for (size_t u = 0; u < in->units->count; u++)
-        if (!in->units->items[u].protected_because) move_gate(&z[u], step);
 }
 
 /* ---- sums ---- */

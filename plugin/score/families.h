@@ -78,7 +78,6 @@ void prune_sosp_i_merge(void *state, const void *other, const struct prune_score
 int prune_sosp_i_probes(const struct prune_score_input *in);   /* exact for a softmax of at most 32 classes, else 10 */
 void prune_sosp_i_accumulate(void *state, const struct prune_score_input *in, const struct prune_signals *signals);
 enum prune_code prune_sosp_i_finish(const void *state, const struct prune_score_input *in, double *scores, struct prune_status *st);
-void prune_sosp_h_gates(const struct prune_score_input *in, size_t pass, float *z);   /* of units that may go */
 enum prune_code prune_sosp_h_finish(const void *state, const struct prune_score_input *in, double *scores, struct prune_status *st);
 
 /* logits.c: the state of first_order.c */

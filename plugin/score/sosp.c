@@ -1,5 +1,5 @@
 /* `sosp-i` (SOSP, eq. 2 - 6; docs/sosp.md): an order of removal by how much units matter together. theta_s, the weights that go into unit s, enters the network
- * as z_s theta_s, z_s a gate in front of batch-norm. So theta_s^T dE/dtheta is the gate's gradient g_s, and theta_s^T H theta_s', H Gauss-Newton, the mean over
+ * as z_s theta_s, z_s its gates on producers. So theta_s^T dE/dtheta is the gate's gradient g_s, and theta_s^T H theta_s', H Gauss-Newton, the mean over
  * images and probes of p_s p_s', p the host's probes of the curvature at these gates. With Q_ss' = 1/2 |theta_s^T H theta_s'| + |g_s| [s = s'] units go one after
  * the other, the smallest Q_ss + 2 sum of Q_ss' over those gone first. Score: the sum of these increments when the unit goes, strictly rising.
  * Units that cannot go take no part, gone units (nothing arrives at their gates) neither: 0.

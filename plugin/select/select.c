@@ -15,6 +15,7 @@ struct chooser {
     struct prune_bundles bundles;        /* after accept(): the accepted ones */
     uint8_t *trial;                      /* removed units of the chain at hand */
     int *kept;                           /* [layer]: channels */
+    int *least;                          /* [layer]: channels that must stay */
 };
 
 static double cost_of(const struct prune_cost *c, enum prune_target_kind kind)
@@ -31,6 +32,7 @@ static enum prune_code check_options(const struct prune_units *units, const doub
 {
     if (!o->open_ended && !(o->remain > 0 && o->remain <= 1)) return prune_fail_usage(st, "-%s %g is no fraction; it must be above 0 and at most 1", target_name(o->target), o->remain);
     if (o->min_keep < 1) return prune_fail_usage(st, "-min-keep %d would empty a layer; it must be at least 1", o->min_keep);
+    if (!(o->max_removed >= 0 && o->max_removed <= 1)) return prune_fail_usage(st, "-max-removed %g is no fraction; it must be above 0 and at most 1", o->max_removed);
     if (o->multiple < 1) return prune_fail_usage(st, "-multiple %d is not positive", o->multiple);
     if (o->cost != PRUNE_COST_NONE && !isfinite(o->cost_power)) return prune_fail_usage(st, "-cost-power is not a number");
     for (size_t u = 0; u < units->count; u++) {
@@ -55,10 +57,19 @@ static bool layers_allow(const struct chooser *c, const struct prune_bundle *b)
         const struct prune_unit *u = &c->units->items[c->bundles.units[b->first + i]];
         for (size_t k = 0; k < u->member_count; k++) {
             int kept = c->kept[c->units->members[u->first_member + k].layer];
-            if (kept < c->o->min_keep || kept < 1 || kept % c->o->multiple) return false;
+            if (kept < c->least[c->units->members[u->first_member + k].layer] || kept < 1 || kept % c->o->multiple) return false;
         }
     }
     return true;
+}
+
+static void least_of_layers(struct chooser *c)
+{
+    for (size_t m = 0; m < c->units->member_count; m++) c->least[c->units->members[m].layer]++;
+    for (size_t l = 0; l < c->units->layer_count; l++) {
+        int may_go = c->o->max_removed > 0 ? (int)(c->o->max_removed * c->least[l] * (1 + 1e-12)) : c->least[l];
+        c->least[l] = c->least[l] - may_go > c->o->min_keep ? c->least[l] - may_go : c->o->min_keep;
+    }
 }
 
 /* Drops the bundles that no layer may lose; the rest keeps its order. */
@@ -109,6 +120,7 @@ static const char *what_holds(const struct chooser *c)
 {
     if (c->o->multiple > 1) return "take a smaller -multiple, or ";
     if (c->o->min_keep > 1) return "take a smaller -min-keep, or ";
+    if (c->o->max_removed > 0) return "take a larger -max-removed, or ";
     for (size_t u = 0; u < c->units->count; u++)
         if (c->units->items[u].protected_because == PRUNE_PROTECTED_BY_USER) return "protect fewer layers, or ";
     return "";
@@ -153,10 +165,12 @@ enum prune_code prune_select(const struct prune_net *net, const struct prune_uni
     if (!c.original.macs && !c.original.parameters && !c.original.units) prune_units_cost(net, units, NULL, &c.original);
     c.trial = malloc(units->count + 1);
     c.kept = calloc(units->layer_count + 1, sizeof *c.kept);
-    if (!c.trial || !c.kept) rc = prune_fail_memory(st, units->count, "selection");
+    c.least = calloc(units->layer_count + 1, sizeof *c.least);
+    if (!c.trial || !c.kept || !c.least) rc = prune_fail_memory(st, units->count, "selection");
     if (!rc) rc = prune_bundles_build(&c.bundles, net, units, scores, options, removed, st);
     struct prune_select_result r = { 0 };
     if (!rc) {
+        least_of_layers(&c);
         accept(&c, removed);
         rc = choose(&c, removed, &r, st);
     }
@@ -164,5 +178,6 @@ enum prune_code prune_select(const struct prune_net *net, const struct prune_uni
     prune_bundles_free(&c.bundles);
     free(c.trial);
     free(c.kept);
+    free(c.least);
     return rc;
 }

@@ -15,6 +15,7 @@ struct prune_select_options {
     double remain;                 /* fraction of the ORIGINAL cost that may remain, (0, 1] */
     bool per_layer;                /* the same fraction of each layer instead of one global ranking */
     int min_keep;                  /* channels per layer, >= 1 */
+    double max_removed;            /* fraction of the net's channels that a layer may lose at most; 0 = no such cap */
     int multiple;                  /* kept counts are multiples of this (8, 16, 32); 1 = off */
     enum prune_cost_kind cost; double cost_power;   /* rank by score / cost^power */
     bool open_ended;               /* no target: max_new more units go, or all that may; `remain` is not read */

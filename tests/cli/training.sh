@@ -103,6 +103,22 @@ rm "$work/labels/03_high.txt"
 expect 'a missing label file is named' 1 '03_high.txt' "$bin" detector train "$work/set.data" "$work/box.cfg"
 mv "$work/kept" "$work/labels/03_high.txt"
 
+# pruning before training: the same fresh weights all the way
+fresh=("$bin" prune score "$work/set.data" "$work/small.cfg" -at-init -seed 3 -recalibrate 16 -minibatch 8)
+expect 'fresh weights are scored' 0 'fresh weights of seed 3, statistics of 16 images' "${fresh[@]}" -init-weights "$work/fresh.weights" -criterion sosp-i,sosp-h -out "$work/fresh.json"
+expect 'the same seed makes the same weights' 0 '' "${fresh[@]}" -init-weights "$work/again.weights" -criterion sosp-i -out "$work/again.json"
+same 'to the byte' "$work/fresh.weights" "$work/again.weights"
+expect 'weights that are there are not overwritten' 1 "'$work/fresh.weights' exists, and fresh weights would overwrite it" "${fresh[@]}" -init-weights "$work/fresh.weights" -criterion sosp-i -out "$work/x.json"
+same 'not even touched' "$work/fresh.weights" "$work/again.weights"
+expect 'they give the scores that -at-init gave' 0 '' "$bin" prune score "$work/set.data" "$work/small.cfg" "$work/fresh.weights" -seed 3 -minibatch 8 -criterion sosp-i -out "$work/later.json"
+if diff <(grep -o '"score":[^,}]*' "$work/later.json") <(grep -o '"score":[^,}]*' "$work/again.json") >/dev/null; then ok 'number for number'; else bad 'number for number'; fi
+expect 'select takes the file' 0 'mask written' "$bin" prune select "$work/small.cfg" "$work/fresh.weights" -scores "$work/fresh-sosp-h.json" -macs 0.6 -out "$work/fresh.mask.json"
+expect 'apply takes it' 0 '' "$bin" prune apply "$work/small.cfg" "$work/fresh.weights" -mask "$work/fresh.mask.json" -out "$work/fresh"
+expect 'and training begins where scoring was' 0 'wrote' "$bin" prune finetune "$work/set.data" "$work/fresh/small-pruned.cfg" "$work/fresh/small-pruned.weights" -length 1 -out "$work/fresh/tuned.weights"
+expect '-at-init needs a place for its weights' 2 "'-at-init' needs '-init-weights FILE'" "${fresh[@]}" -criterion sosp-i -out "$work/x.json"
+expect '-at-init takes no weights' 2 'give <data> <cfg> and no weights' "$bin" prune score "$work/set.data" "$work/small.cfg" "$work/fresh.weights" -at-init -init-weights "$work/y.weights" -criterion sosp-i -out "$work/x.json"
+expect '-init-weights alone is a mistake' 2 "'-init-weights' has no meaning without '-at-init'" "$bin" prune score "$work/set.data" "$work/small.cfg" "$work/fresh.weights" -init-weights "$work/y.weights" -criterion sosp-i -out "$work/x.json"
+
 # handing over
 printf '#!/bin/sh\necho "stock: $*"\nexit 7\n' >"$work/stock"
 chmod +x "$work/stock"

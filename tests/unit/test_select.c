@@ -93,6 +93,38 @@ static void the_target_is_met_on_the_real_cost_by_the_smallest_step(void **state
     }
 }
 
+static void no_layer_loses_more_than_its_cap(void **state)
+{
+    (void)state;
+    static const struct { double cap; int kept; } CASES[] = { { 1, 1 }, { .95, 1 }, { .9, 1 }, { .89, 2 }, { .7, 3 }, { .05, 10 } };
+    for (size_t i = 0; i < sizeof CASES / sizeof *CASES; i++) {
+        struct run r;
+        start(&r, NET CONV(10) CONV(10) HEAD);
+        r.o.max_removed = CASES[i].cap;
+        r.o.open_ended = true;
+        expect_ok(&r);
+        assert_int_equal(kept(&r, 0), CASES[i].kept);
+        assert_int_equal(kept(&r, 1), CASES[i].kept);
+        if (i) {
+            /* in steps the cap still counts from the whole layer */
+            r.o.max_removed = 1;
+            expect_ok(&r);
+            assert_int_equal(kept(&r, 0), 1);
+            r.o.max_removed = CASES[i].cap;
+            expect_ok(&r);
+            assert_int_equal(r.r.newly_removed, 0);
+        }
+        stop(&r);
+    }
+    struct run r;
+    start(&r, NET CONV(10) CONV(10) HEAD);
+    r.o.max_removed = .5;
+    r.o.remain = .4;
+    assert_int_equal(go(&r), PRUNE_FAILED);
+    assert_non_null(strstr(r.st.message, "take a larger -max-removed, or let more remain"));
+    stop(&r);
+}
+
 static void every_layer_keeps_min_keep_channels(void **state)
 {
     (void)state;
@@ -344,6 +376,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(lowest_scores_go_first_until_the_target_is_met_and_no_further),
         cmocka_unit_test(the_target_is_met_on_the_real_cost_by_the_smallest_step),
+        cmocka_unit_test(no_layer_loses_more_than_its_cap),
         cmocka_unit_test(every_layer_keeps_min_keep_channels),
         cmocka_unit_test(a_target_out_of_reach_fails_and_names_the_smallest_reachable),
         cmocka_unit_test(protected_units_stay_whatever_their_score),
