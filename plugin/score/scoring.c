@@ -49,7 +49,7 @@ static struct kept *kept_of(const void *state) { return (struct kept *)(uintptr_
 static bool gather_alike(const struct prune_criterion *a, const struct prune_criterion *b)
 {
     return a->signals && a->signals == b->signals && a->gate == b->gate && a->state_size == b->state_size && a->init == b->init && a->accumulate == b->accumulate &&
-           a->passes == b->passes && a->gates == b->gates && a->perturbs == b->perturbs && a->accumulate_perturbed == b->accumulate_perturbed;
+           a->passes == b->passes && a->gates == b->gates && a->probes == b->probes && a->perturbs == b->perturbs && a->accumulate_perturbed == b->accumulate_perturbed;
 }
 
 static bool share_state(struct prune_scored *items, size_t i)
