@@ -33,7 +33,8 @@ else
 DARKNET_INC := /usr/lib/darknet/include
 DARKNET_LIB := /usr/lib/darknet
 endif
-WARN := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Werror
+# help texts of verbs are longer than the 4095 characters that C99 guarantees
+WARN := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Werror -Wno-overlength-strings
 ifneq ($(filter-out 0,$(DEBUG)),)
 OPT := -O0 -g
 else

@@ -6,6 +6,7 @@
 
 #include "../run/run.h"
 #include "common.h"
+#include "scoring_flags.h"
 #include "table.h"
 #include "verbs.h"
 
@@ -30,6 +31,7 @@ static const char usage[] =
     "  -score-images N   images of such a pass, drawn as in training, other ones each time (default: as\n"
     "                    many as are trained on between removals)\n"
     "  -norm 1|2         magnitude: L1 or L2 norm of a filter (default: 2)\n"
+    PRUNE_KFAC_HELP
     "  -batches-per-iteration N\n"
     "                    training steps between removals (default: 10)\n"
     "  -remove-per-iteration F\n"
@@ -66,7 +68,7 @@ static const char usage[] =
 
 static const struct prune_flag flags[] = {
     {"out", true}, PRUNE_SELECT_FLAGS, {"criterion", true}, {"norm", true}, {"batches-per-iteration", true}, {"remove-per-iteration", true},
-    {"momentum-score", true}, {"score", true}, {"score-images", true}, {"finetune", true}, {"total", true}, {"lr", true}, {"finetune-lr", true}, {"momentum", true}, {"decay", true}, {"recalibrate", true},
+    {"momentum-score", true}, PRUNE_KFAC_FLAGS, {"score", true}, {"score-images", true}, {"finetune", true}, {"total", true}, {"lr", true}, {"finetune-lr", true}, {"momentum", true}, {"decay", true}, {"recalibrate", true},
     {"max-loss", true}, {"min-accuracy", true}, {"images", true}, {"letterbox", true}, PRUNE_HOST_FLAGS, {"keep-work", false}, {0}};
 
 /* Criterion and what feeds it; "auto" leaves the criterion to the run, which knows the network. */
@@ -90,6 +92,7 @@ static enum prune_code read_loop(const struct prune_args *a, struct prune_loop_o
     enum prune_code rc = prune_args_select(a, false, &loop->select, st);
     if (!rc) rc = read_criterion(a, loop, st);
     if (!rc) rc = prune_args_int(a, "norm", 1, 2, 2, &norm, st);
+    if (!rc) rc = prune_args_kfac(a, &loop->kfac, &loop->scale, st);
     if (!rc) rc = prune_args_int(a, "batches-per-iteration", 1, 1000000, 10, &batches, st);
     if (!rc) rc = prune_args_double(a, "remove-per-iteration", 1e-6, 1, 0.02, &loop->remove_per_iteration, st);
     if (!rc) rc = prune_args_double(a, "lr", 1e-9, 10, 0, &loop->step.rate, st);

@@ -128,12 +128,61 @@ static enum prune_code read_numbers(const struct prune_args *a, struct prune_sco
     return PRUNE_OK;
 }
 
+/* ---- K-FAC ---- */
+
+/* One of `names` (NULL behind the last) by its number; the first where the flag is not given. */
+static enum prune_code read_choice(const struct prune_args *a, const char *flag, const char *const *names, int *out, struct prune_status *st)
+{
+    const char *value = prune_args_string(a, flag, names[0]);
+    for (int i = 0; names[i]; i++) {
+        if (strcmp(names[i], value) != 0) continue;
+        *out = i;
+        return PRUNE_OK;
+    }
+    return prune_fail_usage(st, "flag '-%s': '%s' is not one of %s, %s%s%s", flag, value, names[0], names[1], names[2] ? ", " : "", names[2] ? names[2] : "");
+}
+
+/* "800M", "2G", "1.5g", "65536". */
+static enum prune_code read_bytes(const struct prune_args *a, const char *flag, size_t *out, struct prune_status *st)
+{
+    static const char units[] = "KMG";
+    const char *value = prune_args_string(a, flag, NULL);
+    char *end = NULL;
+    if (!value) return PRUNE_OK;
+    double number = strtod(value, &end);
+    const char *unit = *end ? strchr(units, *end >= 'a' ? *end - 'a' + 'A' : *end) : NULL;
+    if (unit) number *= (double)((size_t)1 << 10 * (size_t)(unit - units + 1)), end++;
+    if (end == value || *end || !(number >= 1 && number <= 0x1p60)) return prune_fail_usage(st, "flag '-%s': '%s' is no size such as 800M or 2G", flag, value);
+    *out = (size_t)number;
+    return PRUNE_OK;
+}
+
+enum prune_code prune_args_kfac(const struct prune_args *a, struct prune_kfac_options *kfac, enum prune_scale *scale, struct prune_status *st)
+{
+    static const char *const fisher_names[] = {"sampled", "empirical", NULL}, *const normalize_names[] = {"layer", "none", NULL},
+                      *const scale_names[] = {"none", "kernel", "macs", NULL};
+    int fisher = 0, normalize = 0, divisor = 0;
+    enum prune_code rc = prune_args_double(a, "kfac-samples", 1e-6, 1, 0, &kfac->samples, st);
+    if (!rc) rc = prune_args_double(a, "kfac-decay", 1e-6, 1, 0, &kfac->decay, st);
+    if (!rc) rc = prune_args_double(a, "damping", 1e-30, 1e30, 0, &kfac->damping, st);
+    if (!rc) rc = read_choice(a, "fisher", fisher_names, &fisher, st);
+    if (!rc) rc = read_choice(a, "normalize", normalize_names, &normalize, st);
+    if (!rc) rc = read_choice(a, "scale", scale_names, &divisor, st);
+    if (!rc) rc = read_bytes(a, "memory", &kfac->memory, st);
+    if (rc) return rc;
+    kfac->fisher = fisher ? PRUNE_FISHER_EMPIRICAL : PRUNE_FISHER_SAMPLED;
+    kfac->unnormalised = normalize == 1;
+    if (prune_args_has(a, "scale")) *scale = (enum prune_scale)(PRUNE_SCALE_NONE + divisor);
+    return PRUNE_OK;
+}
+
 enum prune_code prune_args_scoring(const struct prune_args *a, const char *data, struct prune_scoring *s, struct prune_open_options *open, struct prune_status *st)
 {
     const char *gate = prune_args_string(a, "gate", "after-bn");
     if (!prune_gate_choice_parse(gate, &s->gate)) return prune_fail_usage(st, "flag '-gate': '%s' is not one of after-bn, before-bn, after-activation, producers", gate);
     enum prune_code rc = prune_args_images(a, data, PRUNE_DATA_TRAIN, &s->set, st);
     if (!rc) rc = read_numbers(a, s, st);
+    if (!rc) rc = prune_args_kfac(a, &s->input.kfac, &s->input.scale, st);
     if (!rc) rc = prune_args_host(a, open, st);
     if (rc) return rc;
     s->input.seed = open->seed;

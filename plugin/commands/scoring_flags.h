@@ -24,8 +24,22 @@ enum prune_code prune_criteria_init(struct prune_criteria_list *l, const struct 
 /* Scores of all from their states; "all" loses those that fail here, as above. */
 enum prune_code prune_criteria_finish(struct prune_criteria_list *l, const struct prune_score_input *in, struct prune_status *st);
 
+/* K-FAC and what scores are divided by; for `run` as well. */
+#define PRUNE_KFAC_FLAGS {"kfac-samples", true}, {"kfac-decay", true}, {"damping", true}, {"fisher", true}, {"normalize", true}, {"memory", true}, {"scale", true}
+#define PRUNE_KFAC_HELP \
+    "  -kfac-samples F   nap, c-obd, kron-obd, c-obs, kron-obs: fraction of a map's locations that\n" \
+    "                    statistics are made of (default: as many as they need; docs/kfac.md)\n" \
+    "  -kfac-decay D     of the exponential average over minibatches; 1: plain mean (default: 0.95)\n" \
+    "  -damping L        of the factors (default: 0.001)\n" \
+    "  -fisher F         sampled: targets drawn from the network's own predictions; empirical: labels\n" \
+    "                    (default: sampled)\n" \
+    "  -normalize N      nap: layer divides by the sum over the layer, none does not (default: layer)\n" \
+    "  -memory SIZE      of the factors, with K, M or G; what is beyond takes more passes (default: 2G)\n" \
+    "  -scale S          scores are divided by: none, kernel (side), macs (default: the criterion's own)\n"
+enum prune_code prune_args_kfac(const struct prune_args *a, struct prune_kfac_options *kfac, enum prune_scale *scale, struct prune_status *st);
+
 /* -norm -minibatch -gate -rivals -probes -step -role -first -drawn, beside PRUNE_IMAGE_FLAGS and PRUNE_HOST_FLAGS. */
-#define PRUNE_SCORING_FLAGS {"norm", true}, {"minibatch", true}, {"gate", true}, {"rivals", true}, {"probes", true}, {"step", true}, PRUNE_SET_FLAGS
+#define PRUNE_SCORING_FLAGS {"norm", true}, {"minibatch", true}, {"gate", true}, {"rivals", true}, {"probes", true}, {"step", true}, PRUNE_KFAC_FLAGS, PRUNE_SET_FLAGS
 #define PRUNE_SCORING_HELP \
     "  -minibatch B      images per minibatch; taylor-fo averages gradients inside one\n" \
     "                    (default: the cfg's batch / subdivisions)\n" \
@@ -38,12 +52,13 @@ enum prune_code prune_criteria_finish(struct prune_criteria_list *l, const struc
     "                    chance, a probe per class of a softmax\n" \
     "  -step H           differences of gradients: length of the move of the gates (default: the\n" \
     "                    criterion's own; docs/criteria.md)\n" \
+    PRUNE_KFAC_HELP \
     "  -role R           train or valid: the list of the data file (default: train)\n" \
     "  -first N          skip N images of the list (default: 0)\n" \
     "  -drawn 0|1        1: images permuted and augmented as in training (default: 0)\n"
 /* A number, PRUNE_PROBES_EXACT, or 0 where nothing is said. */
 enum prune_code prune_args_probes(const struct prune_args *a, int *out, struct prune_status *st);
-/* Fills minibatch, gate, set, and of input norm, rivals, probes, step and seed; batch of *open. data: NULL without images. */
+/* Fills minibatch, gate, set, and of input norm, rivals, probes, step, kfac, scale and seed; batch of *open. data: NULL without images. */
 enum prune_code prune_args_scoring(const struct prune_args *a, const char *data, struct prune_scoring *s, struct prune_open_options *open, struct prune_status *st);
 
 #endif

@@ -4,7 +4,7 @@
 #include "../host.h"
 
 /* What the hook of training delivers, at the gates that training has. */
-static const unsigned HOOK_SIGNALS = PRUNE_SIGNAL_GATE_BATCH | PRUNE_SIGNAL_GATE_IMAGE | PRUNE_SIGNAL_PARAMETERS;
+static const unsigned HOOK_SIGNALS = PRUNE_SIGNAL_GATE_BATCH | PRUNE_SIGNAL_GATE_IMAGE | PRUNE_SIGNAL_PARAMETERS | PRUNE_SIGNAL_LAYERS;
 
 /* A softmax whose loss is that of the margins: PRUNE_SIGNAL_MARGINS can be had. */
 static bool has_margins(const struct prune_net *net)
@@ -41,10 +41,12 @@ const struct prune_criterion *prune_default_criterion(const struct prune_net *ne
 
 double prune_default_smoothing(const struct prune_criterion *criterion) { return criterion->is_order ? 0 : 0.9; }
 
+/* Passes of LAYERS are one where factors fit the memory; that is checked when a run knows both (prune_loop.c). */
 static bool hook_can(const struct prune_criterion *c)
 {
+    bool own_passes = c->passes && !(c->signals & PRUNE_SIGNAL_LAYERS);
     bool own_gates = c->gate != PRUNE_GATE_ANY && c->gate != PRUNE_GATE_AFTER_BN;
-    return !(c->signals & ~HOOK_SIGNALS) && !own_gates && !c->passes && !c->perturbs;
+    return !(c->signals & ~HOOK_SIGNALS) && !own_gates && !own_passes && !c->perturbs;
 }
 
 bool prune_feeds_by_pass(const struct prune_criterion *c, enum prune_feed feed) { return c->signals && (feed == PRUNE_FEED_PASS || !hook_can(c)); }

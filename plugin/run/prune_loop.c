@@ -5,11 +5,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../base/background.h"
 #include "../base/progress.h"
 #include "../score/scoring.h"
 
 /* Shrinking costs a reload; it pays once a quarter of the present multiply-adds is masked. A floor needs the old shape to roll back to. */
 static const double SHRINK_BELOW = 0.75;
+static const size_t ROOM_OF_JOBS = (size_t)128 << 20;   /* bytes that wait for the background worker */
 
 struct loop {
     struct prune_work *w;
@@ -18,6 +20,7 @@ struct loop {
     struct prune_score_input input;
     struct prune_weights weights;    /* open while input.weights is set */
     struct prune_scored scored;      /* of the criterion, for the present units */
+    struct prune_background *background;   /* adds up what training delivers to criteria with much to add; else NULL */
     bool passes;                     /* fed by scoring passes; else by training (or by nothing) */
     struct prune_score_options signals;   /* of training */
     size_t trained_images;           /* in this iteration */
@@ -59,11 +62,27 @@ static void release_weights(struct loop *l)
 
 static enum prune_code criterion_begin(struct loop *l, struct prune_status *st)
 {
-    l->input = (struct prune_score_input){.net = &l->w->net, .units = &l->w->units, .seed = l->o->seed, .norm = l->o->norm};
+    l->input = (struct prune_score_input){.net = &l->w->net, .units = &l->w->units, .seed = l->o->seed, .norm = l->o->norm,
+                                           .scale = l->o->scale, .kfac = l->o->kfac, .background = l->background};
     return prune_scored_init(&l->scored, 1, &l->input, st);
 }
 
-static void criterion_free(struct loop *l) { prune_scored_free(&l->scored, 1); }
+static void criterion_free(struct loop *l)
+{
+    prune_background_drain(l->background);   /* its jobs write into the state */
+    prune_scored_free(&l->scored, 1);
+}
+
+/* What K-FAC gathers in training must be there at once, and a worker adds it up. */
+static enum prune_code prepare_feed(struct loop *l, struct prune_status *st)
+{
+    const struct prune_criterion *c = l->o->criterion;
+    const struct prune_score_input input = {.net = &l->w->net, .units = &l->w->units, .kfac = l->o->kfac};
+    if (l->passes || !(c->signals & PRUNE_SIGNAL_LAYERS)) return PRUNE_OK;
+    if (c->passes && c->passes(&input) > 1)
+        return prune_fail_usage(st, "the factors of criterion '%s' do not fit '-memory' at once, so training cannot feed it; give more, or add '-score pass'", c->name);
+    return prune_background_start(&l->background, ROOM_OF_JOBS, st);
+}
 
 static bool has_statistics(const struct prune_net *net)
 {
@@ -96,8 +115,9 @@ static enum prune_code scoring_pass(struct loop *l, struct prune_status *st)
 static enum prune_code fresh_scores(struct loop *l, struct prune_status *st)
 {
     const double start = prune_now();
-    enum prune_code rc = l->passes ? scoring_pass(l, st) : PRUNE_OK;
-    if (!rc && l->scored.criterion->needs_weights) rc = read_present_weights(l, st);
+    enum prune_code rc = l->scored.criterion->needs_weights ? read_present_weights(l, st) : PRUNE_OK;
+    if (!rc && l->passes) rc = scoring_pass(l, st);
+    prune_background_drain(l->background);
     if (!rc) rc = prune_scored_finish(&l->scored, 1, &l->input, st);
     release_weights(l);
     l->r->score_seconds += prune_now() - start;
@@ -265,16 +285,19 @@ enum prune_code prune_loop(struct prune_work *w, const struct prune_loop_options
     l.scored.criterion = o->criterion;
     l.passes = prune_feeds_by_pass(o->criterion, o->feed);
     l.signals.signals = l.passes ? 0 : o->criterion->signals;
+    l.signals.fisher = o->kfac.fisher;
     l.held_removed = calloc(w->units.count ? w->units.count : 1, 1);
     if (!l.held_removed) return prune_fail_memory(st, w->units.count, "mask");
     prune_progress_start(&l.progress, stderr, "prune", 1000);
     bool finished = false;
-    enum prune_code rc = prune_work_train(w, &l.signals, on_signals, &l, st);
+    enum prune_code rc = prepare_feed(&l, st);
+    if (!rc) rc = prune_work_train(w, &l.signals, on_signals, &l, st);
     while (!rc && !finished) rc = iterate(&l, &finished, st);
     prune_progress_end(&l.progress);
     if (r->stopped_by) r->target_met = false;
     if (!rc) w->host->reset_momentum(w->host_net);
     criterion_free(&l);
+    prune_background_stop(l.background);
     free(l.held_removed);
     return rc;
 }

@@ -16,6 +16,8 @@ struct prune_loop_options {
     enum prune_feed feed;
     size_t score_images;             /* of a scoring pass, drawn as in training; 0 = as many as the iteration trains on */
     int norm;                        /* magnitude: 1 or 2 */
+    enum prune_scale scale;
+    struct prune_kfac_options kfac;
     uint64_t seed;
     struct prune_select_options select;  /* .original filled by the caller: cost of the user's network */
     size_t batches_per_iteration;    /* training steps between removals, >= 1 */

@@ -98,6 +98,21 @@ enum prune_code prune_random_finish(const void *state, const struct prune_score_
 /* fpgm.c: no state either */
 enum prune_code prune_fpgm_finish(const void *state, const struct prune_score_input *in, double *scores, struct prune_status *st);
 
+/* kfac.c, kfac_scores.c: one state of factors for all five */
+size_t prune_kfac_state_size(const struct prune_score_input *in);
+void prune_kfac_init(void *state, const struct prune_score_input *in);
+bool prune_kfac_state_ok(const void *state, const void *fresh);
+void prune_kfac_accumulate(void *state, const struct prune_score_input *in, const struct prune_signals *signals);
+void prune_kfac_merge(void *state, const void *other, const struct prune_score_input *in);
+size_t prune_kfac_passes(const struct prune_score_input *in);
+void prune_kfac_gates(const struct prune_score_input *in, size_t pass, float *z);
+bool prune_kfac_note(const void *state, char *text, size_t room);
+enum prune_code prune_nap_finish(const void *state, const struct prune_score_input *in, double *scores, struct prune_status *st);
+enum prune_code prune_c_obd_finish(const void *state, const struct prune_score_input *in, double *scores, struct prune_status *st);
+enum prune_code prune_kron_obd_finish(const void *state, const struct prune_score_input *in, double *scores, struct prune_status *st);
+enum prune_code prune_c_obs_finish(const void *state, const struct prune_score_input *in, double *scores, struct prune_status *st);
+enum prune_code prune_kron_obs_finish(const void *state, const struct prune_score_input *in, double *scores, struct prune_status *st);
+
 /* logits_greedy.c: the same expansion for sets of units */
 /* Loss of an image from margins x_k = a[k step_a] - d[k step_d] (d NULL: a alone): log(1 + sum_k exp x_k). */
 double prune_margins_loss(const float *a, ptrdiff_t step_a, const float *d, ptrdiff_t step_d, size_t rivals);

@@ -20,6 +20,9 @@ struct prune_kfac_factors { struct prune_kfac_shape shape; const float *a, *s; d
 /* False: that layer is not in the state (or not in this pass's share of the layers). Waits for nothing: drain the background first. */
 bool prune_kfac_factors(const void *state, const struct prune_score_input *in, int layer, struct prune_kfac_factors *out);
 
+/* Which layers (of the cfg) pass `pass` of these criteria gathers: 1 or 0 each. */
+void prune_kfac_wanted(const struct prune_score_input *in, size_t pass, uint8_t *layers);
+
 /* One group's damped factors with what its scores need. Double precision. */
 struct prune_kfac_damped {
     size_t n, d;
@@ -27,7 +30,8 @@ struct prune_kfac_damped {
     double *a, *s;                       /* damped (d, d), (n, n) */
     double *a_chol, *s_chol;             /* lower Cholesky factors, LAPACK row order; NULL until prune_kfac_factorise */
     double *a_inverse_diagonal, *s_inverse_diagonal;   /* (d), (n); as above */
-    double added;                        /* damping beyond lambda that a factor needed to be positive definite: 0 as a rule; reported */
+    double a_damping, s_damping;         /* on the diagonals of a and s: pi sqrt(lambda), sqrt(lambda) / pi, and what had to be added */
+    double added;                        /* the larger addition that a factor needed to be positive definite: 0 as a rule; reported */
 };
 /* Copies and damps group g. A layer that never saw a gradient or an input (all zeros) has lambda alone. */
 enum prune_code prune_kfac_damp(struct prune_kfac_damped *out, const struct prune_kfac_factors *f, size_t group, double lambda, struct prune_status *st);

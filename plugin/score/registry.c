@@ -10,8 +10,12 @@
 #define CURVATURE .state_size = prune_curvature_size, .init = prune_curvature_init, CURVATURE_SUMS
 #define HUTCHINSON .state_size = prune_hutchinson_size, .init = prune_hutchinson_init, CURVATURE_SUMS, .passes = prune_hutchinson_passes, .gates = prune_hutchinson_gates
 #define ROW .state_size = prune_row_size, .init = prune_row_init, CURVATURE_SUMS, .passes = prune_row_passes, .gates = prune_row_gates
+#define KFAC .signals = PRUNE_SIGNAL_LAYERS, .needs_weights = true, .state_size = prune_kfac_state_size, .init = prune_kfac_init, \
+             .accumulate = prune_kfac_accumulate, .merge = prune_kfac_merge, .passes = prune_kfac_passes, .gates = prune_kfac_gates, .note = prune_kfac_note, \
+             .state_ok = prune_kfac_state_ok
 #define STATELESS .state_size = prune_stateless_size, .init = prune_stateless_init, .accumulate = prune_stateless_accumulate, .merge = prune_stateless_merge
 #define ONE_PASS "1 forward and backward pass"
+#define ONE_PASS_AND_SOLVE "1 forward and backward pass (several where factors exceed -memory), and a Cholesky factor per layer"
 #define READS_WEIGHTS "none: reads the weights"
 
 static const struct prune_criterion CRITERIA[] = {
@@ -240,6 +244,42 @@ static const struct prune_criterion CRITERIA[] = {
         .signals = PRUNE_SIGNAL_MAPS,
         .cost = "1 forward pass, and the singular values of every map",
         SUMS, .accumulate = prune_hrank_accumulate, .finish = prune_hrank_finish,
+    },
+    {
+        .name = "nap",
+        .formula = "sum over the unit's filter weights of w^2 / (2 [A^-1]_jj [S^-1]_ii), over its layer's sum; over producers; divided by its MACs",
+        .source = "Zeng et al. (NAP), eq. 6 and 13",
+        .cost = ONE_PASS_AND_SOLVE,
+        .scale = PRUNE_SCALE_MACS,
+        KFAC, .finish = prune_nap_finish,
+    },
+    {
+        .name = "c-obd",
+        .formula = "sum over the unit's filter weights of w^2 A_jj S_ii / 2",
+        .source = "Wang et al. 2019 (C-OBD); K-FAC as in nap",
+        .cost = ONE_PASS_AND_SOLVE,
+        KFAC, .finish = prune_c_obd_finish,
+    },
+    {
+        .name = "kron-obd",
+        .formula = "sum over producers of S_ii w_i^T A w_i / 2",
+        .source = "Wang et al. 2019 (Kron-OBD)",
+        .cost = ONE_PASS_AND_SOLVE,
+        KFAC, .finish = prune_kron_obd_finish,
+    },
+    {
+        .name = "c-obs",
+        .formula = "sum over the unit's filter weights of w^2 / (2 [A^-1]_jj [S^-1]_ii)",
+        .source = "Wang et al. 2019 (C-OBS)",
+        .cost = ONE_PASS_AND_SOLVE,
+        KFAC, .finish = prune_c_obs_finish,
+    },
+    {
+        .name = "kron-obs",
+        .formula = "sum over producers of w_i^T A w_i / (2 [S^-1]_ii)",
+        .source = "Wang et al. 2019 (Kron-OBS)",
+        .cost = ONE_PASS_AND_SOLVE,
+        KFAC, .finish = prune_kron_obs_finish,
     },
 };
 

@@ -194,16 +194,13 @@ static enum prune_code load_item(const struct prune_state_file *f, const struct 
     const struct prune_state_part *part = prune_state_part(f, c->name);
     size_t bytes = c->state_size(in);
     if (!part) return prune_fail(st, "'%s' holds no state of criterion '%s'; leave -criterion away, or score it anew without -resume", f->path, c->name);
-    void *state = part->size == bytes ? malloc(bytes ? bytes : 1) : NULL;
+    void *state = part->size == bytes ? malloc(bytes ? bytes : 1) : NULL;   /* aligned, and not of the state before it is known to be right */
     if (part->size == bytes && !state) return prune_fail_memory(st, bytes, "scores");
     if (state && bytes) memcpy(state, part->bytes, bytes);
-    if (!state || (c->state_ok && !c->state_ok(state, item->state))) {
-        free(state);
-        return prune_fail(st, "'%s' holds a state of criterion '%s' of another shape; score anew without it", f->path, c->name);
-    }
-    free(item->state);
-    item->state = state;
-    return PRUNE_OK;
+    bool fits = state && (!c->state_ok || c->state_ok(state, item->state));
+    if (fits && bytes) memcpy(item->state, state, bytes);
+    free(state);
+    return fits ? PRUNE_OK : prune_fail(st, "'%s' holds a state of criterion '%s' of another shape; score anew without it", f->path, c->name);
 }
 
 enum prune_code prune_score_state_load(const struct prune_state_file *f, const struct prune_score_origin *origin, const struct prune_score_input *in,

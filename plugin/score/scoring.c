@@ -5,10 +5,13 @@
 #include "scoring.h"
 
 #include <math.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "../base/background.h"
 #include "families.h"
+#include "kfac.h"
 
 /* One feed at one place of gates. items[i] takes part while part[i] is set. */
 struct feed {
@@ -16,6 +19,7 @@ struct feed {
     struct prune_scored *items;
     size_t count;
     uint8_t *here, *part;                /* (items) gates of this place; fed by the pass at hand */
+    uint8_t *layers;                     /* (layers of the cfg) what LAYERS is wanted of */
     float *z;                            /* (units) gates in force, then those of the pass */
     bool shut;                           /* some gate in force is 0 */
     size_t pass, minibatch;
@@ -35,6 +39,40 @@ static enum prune_code check_room(const struct prune_scored *items, size_t count
     return rc;
 }
 
+/* ---- states ---- */
+
+/* Criteria that gather the same share one state: users counts them, in front of it. */
+struct kept { size_t users; max_align_t state[]; };
+
+static struct kept *kept_of(const void *state) { return (struct kept *)(uintptr_t)((const char *)state - offsetof(struct kept, state)); }
+
+static bool gather_alike(const struct prune_criterion *a, const struct prune_criterion *b)
+{
+    return a->signals && a->signals == b->signals && a->gate == b->gate && a->state_size == b->state_size && a->init == b->init && a->accumulate == b->accumulate &&
+           a->passes == b->passes && a->gates == b->gates && a->probes == b->probes && a->perturbs == b->perturbs && a->accumulate_perturbed == b->accumulate_perturbed;
+}
+
+static bool share_state(struct prune_scored *items, size_t i)
+{
+    for (size_t k = 0; k < i; k++) {
+        if (!gather_alike(items[k].criterion, items[i].criterion)) continue;
+        items[i].state = items[k].state;
+        kept_of(items[i].state)->users++;
+        return true;
+    }
+    return false;
+}
+
+static bool own_state(struct prune_scored *item, const struct prune_score_input *in, size_t bytes)
+{
+    struct kept *kept = calloc(1, sizeof *kept + (bytes ? bytes : 1));
+    if (!kept) return false;
+    kept->users = 1;
+    item->state = kept->state;
+    item->criterion->init(item->state, in);
+    return true;
+}
+
 enum prune_code prune_scored_init(struct prune_scored *items, size_t count, const struct prune_score_input *in, struct prune_status *st)
 {
     size_t n = in->units->count ? in->units->count : 1;
@@ -43,13 +81,12 @@ enum prune_code prune_scored_init(struct prune_scored *items, size_t count, cons
     if (rc) return rc;
     for (size_t i = 0; i < count; i++) {
         size_t bytes = items[i].criterion->state_size(in);
-        items[i].state = calloc(1, bytes ? bytes : 1);
+        bool done = share_state(items, i) || own_state(&items[i], in, bytes);
         items[i].scores = calloc(n, sizeof *items[i].scores);
-        if (!items[i].state || !items[i].scores) {
+        if (!done || !items[i].scores) {
             prune_scored_free(items, count);
             return prune_fail_memory(st, bytes + n * sizeof *items[i].scores, "scores");
         }
-        items[i].criterion->init(items[i].state, in);
     }
     return PRUNE_OK;
 }
@@ -57,11 +94,20 @@ enum prune_code prune_scored_init(struct prune_scored *items, size_t count, cons
 void prune_scored_free(struct prune_scored *items, size_t count)
 {
     for (size_t i = 0; i < count; i++) {
-        free(items[i].state);
+        struct kept *kept = items[i].state ? kept_of(items[i].state) : NULL;
+        if (kept && --kept->users == 0) free(kept);
         free(items[i].scores);
         items[i].state = NULL;
         items[i].scores = NULL;
     }
+}
+
+/* The first of the items at hand that have this state. */
+static bool leads(const struct feed *f, size_t item)
+{
+    for (size_t k = 0; k < item; k++)
+        if (f->part[k] && f->items[k].state == f->items[item].state) return false;
+    return f->part[item];
 }
 
 enum prune_code prune_scored_finish(struct prune_scored *items, size_t count, const struct prune_score_input *in, struct prune_status *st)
@@ -181,7 +227,7 @@ static void *without_shut(const struct feed *f, struct prune_tensor *t)
 static void deliver(struct feed *f, const struct prune_signals *signals)
 {
     for (size_t i = 0; i < f->count; i++)
-        if (f->part[i]) f->items[i].criterion->accumulate(f->items[i].state, &f->s->input, signals);
+        if (leads(f, i)) f->items[i].criterion->accumulate(f->items[i].state, &f->s->input, signals);
 }
 
 static enum prune_code deliver_open(struct feed *f, struct prune_signals *signals, struct prune_status *st)
@@ -230,7 +276,9 @@ static enum prune_code run_pass(struct feed *f, unsigned signals, struct prune_s
     int rivals = in->rivals ? in->rivals : PRUNE_DEFAULT_RIVALS, probes = in->probes ? in->probes : f->probes;
     if (!in->rivals && f->classes > 1 && rivals > f->classes - 1) rivals = f->classes - 1;
     const struct prune_score_options options = {.minibatch = f->minibatch, .signals = signals, .rivals = signals & PRUNE_SIGNAL_MARGINS ? rivals : 0,
-                                                .probes = signals & PRUNE_SIGNAL_CURVATURE ? probes : 0};
+                                                .probes = signals & PRUNE_SIGNAL_CURVATURE ? probes : 0, .fisher = in->kfac.fisher,
+                                                .layers = signals & PRUNE_SIGNAL_LAYERS ? f->layers : NULL};
+    if (options.layers) prune_kfac_wanted(in, f->pass, f->layers);
     f->counting = f->facts->passes == 0;
     enum prune_code rc = f->s->host->gates_set(f->s->host_net, f->z, in->units->count, st);
     if (!rc) rc = f->s->host->score(f->s->host_net, &f->s->set, &options, on_minibatch, f, st);
@@ -309,7 +357,7 @@ static enum prune_code on_piece(void *user, const struct prune_perturbed *piece,
         open.gradient = gradient;
     }
     for (size_t i = 0; i < f->count; i++)
-        if (f->part[i]) f->items[i].criterion->accumulate_perturbed(f->items[i].state, &f->s->input, &open);
+        if (leads(f, i)) f->items[i].criterion->accumulate_perturbed(f->items[i].state, &f->s->input, &open);
     free(gradient);
     return check_interrupted(f, st);
 }
@@ -393,8 +441,11 @@ enum prune_code prune_scoring_feed(const struct prune_scoring *s, struct prune_s
     f.here = calloc(count, 1);
     f.part = calloc(count, 1);
     f.z = calloc(units + 1, sizeof *f.z);
-    if (!f.here || !f.part || !f.z) rc = prune_fail_memory(st, 2 * count + units * sizeof *f.z, "scores");
+    f.layers = calloc((s->input.net ? s->input.net->layer_count : 0) + 1, 1);
+    if (!f.here || !f.part || !f.z || !f.layers) rc = prune_fail_memory(st, 2 * count + units * sizeof *f.z, "scores");
     for (int p = 0; !rc && p < PLACE_COUNT; p++) rc = feed_place(&f, PLACES[p].gate, st);
+    prune_background_drain(s->input.background);   /* after a failure too: its jobs write into states */
+    free(f.layers);
     free(f.here);
     free(f.part);
     free(f.z);

@@ -15,6 +15,7 @@ struct prune_scoring {
     enum prune_gate_choice gate;         /* for criteria that leave it open */
     const float *z;                      /* (units) gates in force; NULL: all 1 */
 };
+/* Criteria that gather the same (functions, signals, gates) have one state: it is written once. */
 struct prune_scored { const struct prune_criterion *criterion; void *state; double *scores; /* (units) */ };
 struct prune_scoring_facts { size_t images, minibatches, passes; double loss_sum, loss; /* over images, of the first pass; mean */ };
 

@@ -23,7 +23,7 @@ static struct prune_signals image_signal(float *g, size_t images)
 /* Studies and docs name them in this order. */
 static const char *const ORDER[] = {"taylor-fo", "taylor-fg", "taylor-weight", "taylor-weight-group", "bn-taylor", "taylor-output", "taylor-so", "taylor-so-hutchinson",
                                     "taylor-so-gn", "taylor-so-row", "obd", "obd-hutchinson", "obd-gn", "sosp-i", "sosp-h", "taylor-logits", "taylor-logits-greedy", "random", "magnitude", "magnitude-l1",
-                                    "magnitude-layer", "grad-magnitude", "grad-magnitude-layer", "bn-scale", "fpgm", "hrank"};
+                                    "magnitude-layer", "grad-magnitude", "grad-magnitude-layer", "bn-scale", "fpgm", "hrank", "nap", "c-obd", "kron-obd", "c-obs", "kron-obs"};
 
 static void the_registry_lists_what_each_criterion_needs(void **state)
 {

@@ -59,7 +59,8 @@ static void the_default_criterion_follows_the_head(void **state)
 static void what_training_cannot_feed_is_fed_by_passes(void **state)
 {
     (void)state;
-    static const char *const hooked[] = {"taylor-fo", "taylor-fg", "taylor-weight", "taylor-weight-group", "bn-taylor", "grad-magnitude", "grad-magnitude-layer"};
+    static const char *const hooked[] = {"taylor-fo", "taylor-fg", "taylor-weight", "taylor-weight-group", "bn-taylor", "grad-magnitude", "grad-magnitude-layer",
+                                        "nap", "c-obd", "kron-obd", "c-obs", "kron-obs"};
     struct parsed p;
     const struct prune_net *net = parse_with_head(&p, "[avgpool]\n[softmax]\n");
     size_t count, passes = 0, by_hook = 0, unfed = 0;
