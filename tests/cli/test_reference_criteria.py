@@ -28,7 +28,7 @@ TOLERANCE = {
     "magnitude": DOUBLE, "magnitude-l1": DOUBLE, "magnitude-layer": DOUBLE, "bn-scale": DOUBLE, "fpgm": DOUBLE,
 }
 RANDOM = {"random", "taylor-so-hutchinson", "obd-hutchinson", "taylor-so-gn", "obd-gn"}     # checks of their own, below
-SECOND_ORDER = {"sosp-i", "sosp-h"}                                                         # test_reference_sosp.py
+SECOND_ORDER = {"sosp-i", "sosp-h", "nap", "c-obd", "kron-obd", "c-obs", "kron-obs"}        # test_reference_sosp.py, test_reference_second_order.py
 PER_IMAGE = ["taylor-fg", "taylor-output", "taylor-logits", "hrank", "taylor-so", "taylor-so-row", "obd"]
 SECOND = {"taylor-so", "taylor-so-row", "obd", "taylor-so-hutchinson", "obd-hutchinson"}
 NOT_HERE = {"kinked": SECOND, "detector": {"taylor-logits", "taylor-logits-greedy"}}      # kinks have no second derivative; a detector has no rivals

@@ -1,5 +1,6 @@
-"""Second-order scores of units through the command line, against the float64 values of scripts/reference_second_order.py (tests/golden/second-order), and what must
-not break them: one image, minibatches of one, fewer images than dimensions, dead channels, an input of zeros. Factors, surgery and products: tests/host."""
+"""K-FAC scores of units through the command line, against the float64 values of scripts/reference_second_order.py (tests/golden/second-order), and what must
+not break them: one image, minibatches of one, fewer images than dimensions, dead channels, an input of zeros (SOSP too). Factors,
+surgery, products and Q: tests/host/test_second_order*.c; SOSP's scores: test_reference_sosp.py."""
 import csv
 import os
 import re
@@ -11,7 +12,7 @@ import numpy as np
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from test_reference_criteria import COUNT, FLOAT, STEP, Network, check, prune, results  # noqa: E402
+from test_reference_criteria import COUNT, FLOAT, Network, check, prune, results  # noqa: E402
 
 GOLDEN = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "golden", "second-order")
 NETWORKS = ["plain", "residual", "grouped"]
@@ -26,7 +27,6 @@ class Recorded(Network):
         super().__init__(name, folder)
         rows = list(csv.DictReader(open(os.path.join(GOLDEN, name + ".csv"))))
         self.recorded = {column: np.array([float(r[column]) for r in rows]) for column in rows[0]}
-        self.matrices = read_matrices(os.path.join(GOLDEN, name + ".txt"), {"order", "lambda"})
 
     def table(self, criteria, *flags, weights=None, listed=None):
         """({criterion: (units)} of every unit, what was printed); None: it failed."""
@@ -37,15 +37,6 @@ class Recorded(Network):
             return None, p.stderr
         rows = {int(r["unit"]): r for r in reversed(list(csv.DictReader(open(table))))}
         return {c: np.array([float(rows[u][c]) for u in range(len(rows))]) for c in criteria}, p.stdout + p.stderr
-
-
-def read_matrices(path, names):
-    words, found = open(path).read().split("\n"), {}
-    for i, line in enumerate(words):
-        parts = line.split(" ")
-        if parts[0] in names:
-            found[parts[0]] = np.array([float(v) for v in words[i + 1].split(" ")])
-    return found
 
 
 worst = {}
@@ -93,20 +84,6 @@ def true_fisher(net):
         check(f"{net.name}: {c} of drawn labels is the true Fisher's on average", abs(off).max() < 5, f"{abs(off).max():.3g} standard errors")
         ratio = (values.var(0, ddof=1)[seen] / spread[seen] ** 2).mean()
         check(f"{net.name}: {c} of drawn labels scatters as it should", .4 < ratio < 2, f"variance {ratio:.3g} times the exact one")
-
-
-def sosp(net):
-    r = net.recorded
-    ours, _ = net.table(["sosp-i", "sosp-h"])
-    if not ours:
-        return
-    compare(net, "sosp-h", ours["sosp-h"], r["sosp-h"], STEP)
-    losses = np.zeros(len(net.free))
-    order = net.matrices["order"].astype(int)
-    losses[order] = net.matrices["lambda"]
-    compare(net, "sosp-i", ours["sosp-i"], losses, FLOAT)
-    mine = [u for u in np.argsort(ours["sosp-i"], kind="stable") if net.free[u]]
-    check(f"{net.name}: sosp-i removes units in the recorded order", mine == list(order), f"{mine}, recorded {list(order)}")
 
 
 # ---- what must not break them ----------------------------------------------------------------------------------------
@@ -169,7 +146,6 @@ def main():
             net = Recorded(name, folder)
             kfac_scores(net)
             true_fisher(net)
-            sosp(net)
             few_images(net)
             reports_damping(net)
             dead_channel(net)
