@@ -250,7 +250,7 @@ const struct prune_host *darknet_host(void)
         .version = PRUNE_HOST_VERSION,
         .size = sizeof(struct prune_host),
         .capabilities = PRUNE_SIGNAL_GATE_BATCH | PRUNE_SIGNAL_GATE_IMAGE | EXTRA_SIGNALS | PRUNE_CAN_TRAIN | PRUNE_CAN_STATE | PRUNE_CAN_PERTURB |
-                        PRUNE_CAN_EDIT,
+                        PRUNE_CAN_EDIT | PRUNE_SIGNAL_PRODUCT,
         .name = "darknet (CPU)",
         .open = host_open,
         .close = host_close,
