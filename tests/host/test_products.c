@@ -74,6 +74,16 @@ static void expect_near(const double *got, const double *wanted, size_t n, doubl
         if (!(fabs(got[u] - wanted[u]) <= tolerance * largest)) fail_msg("%s, unit %zu: %.9g, not %.9g (largest %.3g)", what, u, got[u], wanted[u], largest);
 }
 
+static void show_error(const char *what, const double *got, const double *wanted, size_t n)
+{
+    double error = 0, norm = 0;
+    for (size_t u = 0; u < n; u++) {
+        error += (got[u] - wanted[u]) * (got[u] - wanted[u]);
+        norm += wanted[u] * wanted[u];
+    }
+    printf("%s: relative error %.1e\n", what, sqrt(error / norm));
+}
+
 /* ---- recorded values ---- */
 
 static const char *golden(const char *name, const char *end)
@@ -161,14 +171,7 @@ static void compare_recorded(const char *network, int batch, double tolerance)
         struct heard h = score(&n, PRUNE_SIGNAL_PRODUCT, r.v, 30);
         assert_int_equal(h.images, TILES);
         snprintf(what, sizeof what, "%s, %s", network, prune_gate_choice_name(CHOICES[k]));
-        if (getenv("SHOW")) {
-            double error = 0, norm = 0;
-            for (size_t u = 0; u < n.units; u++) {
-                error += (h.product[u] - r.products[k][u]) * (h.product[u] - r.products[k][u]);
-                norm += r.products[k][u] * r.products[k][u];
-            }
-            printf("%s: relative error %.1e\n", what, sqrt(error / norm));
-        }
+        if (getenv("SHOW")) show_error(what, h.product, r.products[k], n.units);
         expect_near(h.product, r.products[k], n.units, tolerance, what);
         host()->close(n.host);
     }
@@ -210,19 +213,27 @@ static struct net open_mixed(const char *cfg, const char *weights, enum prune_ga
     return n;
 }
 
-static void compare_differences(struct net *n, const float *v, double tolerance, const char *what)
+/* wanted += share * central difference along v */
+static void add_difference(struct net *n, const float *v, double step, double share, double *wanted)
 {
-    const double step = 2e-3;
-    double wanted[MOST] = {0};
     float z[MOST];
-    struct heard h = product(n, v);
     memcpy(z, n->z, sizeof z);
     for (int side = -1; side <= 1; side += 2) {
         for (size_t u = 0; u < n->units; u++) n->z[u] = (float)((double)z[u] + side * step * (double)v[u]);
         struct heard moved = score(n, PRUNE_SIGNAL_GATE_BATCH, NULL, 8);
-        for (size_t u = 0; u < n->units; u++) wanted[u] += side * moved.gradient[u] / (2 * step);
+        for (size_t u = 0; u < n->units; u++) wanted[u] += share * side * moved.gradient[u] / (2 * step);
     }
     memcpy(n->z, z, sizeof z);
+}
+
+/* Two steps, so that what is left of the truncation is of fourth order: these networks bend. */
+static void compare_differences(struct net *n, const float *v, double tolerance, const char *what)
+{
+    double wanted[MOST] = {0};
+    struct heard h = product(n, v);
+    add_difference(n, v, 2e-3, -1. / 3, wanted);
+    add_difference(n, v, 1e-3, 4. / 3, wanted);
+    if (getenv("SHOW")) show_error(what, h.product, wanted, n->units);
     expect_near(h.product, wanted, n->units, tolerance, what);
 }
 
@@ -243,9 +254,9 @@ static void differences_of_the_gradient(const char *temperature, double toleranc
     }
 }
 
-static void differences_agree_at_any_gates(void **state) { (void)state; differences_of_the_gradient("1", 1e-3); }
+static void differences_agree_at_any_gates(void **state) { (void)state; differences_of_the_gradient("1", 5e-4); }
 
-static void differences_agree_at_a_temperature(void **state) { (void)state; differences_of_the_gradient("3", 1e-3); }
+static void differences_agree_at_a_temperature(void **state) { (void)state; differences_of_the_gradient("3", 5e-4); }
 
 /* ---- algebra ---- */
 
