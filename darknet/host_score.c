@@ -25,7 +25,7 @@ enum prune_code host_signals_check(const struct prune_host_net *n, unsigned sign
 static enum prune_code check_product(const struct prune_host_net *n, const struct prune_score_options *o, struct prune_status *st)
 {
     if (!o->direction) return prune_fail(st, "a product with the Hessian wanted, but no direction given");
-    return tangent_check(&n->open, st);
+    return n->products.code ? prune_fail(st, "%s", n->products.message) : PRUNE_OK;
 }
 
 struct score_pass { struct prune_host_net *n; struct host_stream stream; struct train_hook hook; double *image_loss; uint64_t first; };

@@ -17,6 +17,8 @@ struct feed {
     size_t count;
     uint8_t *here, *part;                /* (items) gates of this place; fed by the pass at hand */
     float *z;                            /* (units) gates in force, then those of the pass */
+    float *v;                            /* (units) direction of the pass's product */
+    const char *no_products;             /* NULL, or why the host has none of this network */
     bool shut;                           /* some gate in force is 0 */
     size_t pass, minibatch;
     int classes;
@@ -186,7 +188,7 @@ static void deliver(struct feed *f, const struct prune_signals *signals)
 
 static enum prune_code deliver_open(struct feed *f, struct prune_signals *signals, struct prune_status *st)
 {
-    struct prune_tensor *gated[] = {&signals->gate_batch, &signals->gate_image, &signals->gate_margins, &signals->gate_probes};
+    struct prune_tensor *gated[] = {&signals->gate_batch, &signals->gate_image, &signals->gate_margins, &signals->gate_probes, &signals->gate_product};
     enum { GATED = sizeof gated / sizeof *gated };
     void *copies[GATED] = {NULL};
     bool done = true;
@@ -229,7 +231,7 @@ static enum prune_code run_pass(struct feed *f, unsigned signals, struct prune_s
     const struct prune_score_input *in = &f->s->input;
     int rivals = in->rivals ? in->rivals : PRUNE_DEFAULT_RIVALS, probes = in->probes ? in->probes : f->probes;
     if (!in->rivals && f->classes > 1 && rivals > f->classes - 1) rivals = f->classes - 1;
-    const struct prune_score_options options = {.minibatch = f->minibatch, .signals = signals, .rivals = signals & PRUNE_SIGNAL_MARGINS ? rivals : 0,
+    const struct prune_score_options options = {.minibatch = f->minibatch, .signals = signals, .direction = f->v, .rivals = signals & PRUNE_SIGNAL_MARGINS ? rivals : 0,
                                                 .probes = signals & PRUNE_SIGNAL_CURVATURE ? probes : 0};
     f->counting = f->facts->passes == 0;
     enum prune_code rc = f->s->host->gates_set(f->s->host_net, f->z, in->units->count, st);
@@ -273,7 +275,15 @@ static enum prune_code first_pass(struct feed *f, enum kind kind, struct prune_s
     return signals ? run_pass(f, signals, st) : PRUNE_OK;
 }
 
-static bool alike(const struct prune_criterion *a, const struct prune_criterion *b) { return a->passes && a->passes == b->passes && a->gates == b->gates; }
+static bool alike(const struct prune_criterion *a, const struct prune_criterion *b) { return a->passes && a->passes == b->passes && a->direction == b->direction; }
+
+/* Products, not differences; says why not where the user has not asked for these. */
+static bool takes_products(const struct feed *f, const struct prune_criterion *c)
+{
+    if (f->s->input.step > 0) return false;
+    if (f->no_products) fprintf(stderr, "%s: by differences of gate gradients, not by exact products: %s\n", c->name, f->no_products);
+    return !f->no_products;
+}
 
 /* Passes 1, 2, ... of items[first] and of those behind it that set the gates as it does. */
 static enum prune_code further_passes(struct feed *f, size_t first, struct prune_status *st)
@@ -281,15 +291,18 @@ static enum prune_code further_passes(struct feed *f, size_t first, struct prune
     const struct prune_criterion *c = f->items[first].criterion;
     size_t passes = c->passes(&f->s->input);
     unsigned signals = 0;
+    bool products = takes_products(f, c);
     enum prune_code rc = PRUNE_OK;
     for (size_t i = 0; i < f->count; i++) {
         f->part[i] = f->here[i] && alike(c, f->items[i].criterion);
         if (f->part[i]) signals |= f->items[i].criterion->signals;
     }
-    for (f->pass = 1; !rc && f->pass < passes; f->pass++) {
+    for (f->pass = 1; !rc && f->pass < passes; f->pass += products ? 2 : 1) {
         gates_in_force(f);
-        c->gates(&f->s->input, f->pass, f->z);
-        rc = run_pass(f, signals, st);
+        c->direction(&f->s->input, f->pass, f->v);
+        if (!products) prune_gates_move(&f->s->input, f->pass, f->v, f->z);
+        for (size_t u = 0; products && u < f->s->input.units->count; u++) f->v[u] *= f->z[u];   /* in shares of the gate: a shut one does not move */
+        rc = run_pass(f, products ? PRUNE_SIGNAL_PRODUCT : signals, st);
     }
     gates_in_force(f);
     return rc;
@@ -393,11 +406,14 @@ enum prune_code prune_scoring_feed(const struct prune_scoring *s, struct prune_s
     f.here = calloc(count, 1);
     f.part = calloc(count, 1);
     f.z = calloc(units + 1, sizeof *f.z);
-    if (!f.here || !f.part || !f.z) rc = prune_fail_memory(st, 2 * count + units * sizeof *f.z, "scores");
+    f.v = calloc(units + 1, sizeof *f.v);
+    f.no_products = s->host->capabilities & PRUNE_SIGNAL_PRODUCT ? net.no_products : "the host has none";
+    if (!f.here || !f.part || !f.z || !f.v) rc = prune_fail_memory(st, 2 * count + units * sizeof *f.z, "scores");
     for (int p = 0; !rc && p < PLACE_COUNT; p++) rc = feed_place(&f, PLACES[p].gate, st);
     free(f.here);
     free(f.part);
     free(f.z);
+    free(f.v);
     if (rc) return rc;
     facts->images += more.images;
     facts->loss_sum = more.loss_sum;
