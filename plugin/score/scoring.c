@@ -1,6 +1,6 @@
 /* The driver of criteria; see scoring.h. For each place that gates are wanted at: one pass shared by all criteria (pass 0, gates as they are), one of maps
  * (the host calls back once per forward pass there, so minibatches of other signals would fall apart), one of criteria that want probes of their own, the further passes of criteria that have some (shared
- * by those that set the gates alike), and the candidates of those that move one gate at a time. What is delivered of gates that are shut is zero: gone units
+ * by those of the same directions), and the candidates of those that move one gate at a time. What is delivered of gates that are shut is zero: gone units
  * cannot matter, and every criterion scores them 0. */
 #include "scoring.h"
 
@@ -285,7 +285,7 @@ static bool takes_products(const struct feed *f, const struct prune_criterion *c
     return !f->no_products;
 }
 
-/* Passes 1, 2, ... of items[first] and of those behind it that set the gates as it does. */
+/* Passes 1, 2, ... of items[first] and of those behind it that have its directions. */
 static enum prune_code further_passes(struct feed *f, size_t first, struct prune_status *st)
 {
     const struct prune_criterion *c = f->items[first].criterion;
