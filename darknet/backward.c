@@ -6,18 +6,21 @@
 #include "context.h"
 #include "network_parameters.h"
 
-void backward_gates(network *all, int lowest)
+void backward_gates(network *net, int lowest) { backward_walk(net, lowest, true, NULL, NULL); }
+
+void backward_walk(network *all, int lowest, bool gates_only, backward_visit *visit, void *user)
 {
     struct host_context *context = host_context();
     network net = *all;
-    context->gates_only = true;
+    context->gates_only = gates_only;
     for (int i = net.n - 1; i >= lowest; i--) {
         layer l = net.layers[i];
         if (l.stopbackward) break;
-        bool last = i == lowest && (l.type == CONVOLUTIONAL || l.type == CONNECTED);   /* these can leave their input's gradient out */
+        bool last = gates_only && i == lowest && (l.type == CONVOLUTIONAL || l.type == CONNECTED);   /* these can leave their input's gradient out */
         net.input = i ? net.layers[i - 1].output : all->input;
         net.delta = last ? NULL : i ? net.layers[i - 1].delta : all->delta;
         net.index = i;
+        if (visit) visit(user, i);
         l.backward(l, net);
     }
     context->gates_only = false;

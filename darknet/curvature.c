@@ -16,10 +16,11 @@ struct prune_random curvature_random(const struct curvature_draw *d, int layer, 
     return prune_random_make(d->seed, stream, d->first + (uint64_t)image);
 }
 
-static void draw_signs(const struct curvature_draw *d, int index, int image, float *delta, int n)
+static void take_vector(const struct curvature_draw *d, int index, int image, float *delta, int n)
 {
     struct prune_random r = curvature_random(d, index, image);
-    for (int i = 0; i < n; i++) delta[i] = -curvature_sign(&r);
+    const float *given = d->vector ? d->vector + (size_t)image * (size_t)n : NULL;
+    for (int i = 0; i < n; i++) delta[i] = given ? -given[i] : -curvature_sign(&r);
 }
 
 /* The mean of v v^T over the probes of an image is then R itself. */
@@ -35,12 +36,13 @@ void curvature_softmax(const network *net, int index, const struct curvature_dra
     const layer *l = &net->layers[index];
     const tree *t = l->softmax_tree;
     int groups = t ? t->groups : l->groups;
+    double scale = 1 / (double)l->temperature;
     for (int b = 0; b < l->batch; b++) {
         if (d->exact) draw_column(d->probe, l->delta + b * l->outputs, l->outputs);
-        else draw_signs(d, index, b, l->delta + b * l->outputs, l->outputs);
+        else take_vector(d, index, b, l->delta + b * l->outputs, l->outputs);
         for (int g = 0, first = b * l->outputs, n; g < groups; g++, first += n) {
             n = t ? t->group_size[g] : l->outputs / groups;
-            softmax_probe(l->output + first, l->delta + first, (size_t)n, 1, 1 / sqrt((double)l->temperature));
+            softmax_curve(l->output + first, l->delta + first, (size_t)n, 1, d->vector ? scale : sqrt(scale), d->vector);
         }
     }
 }
@@ -52,8 +54,8 @@ static void one_image(void *arg, int image, int thread)
     const struct boxes *j = arg;
     const layer *l = j->head.l;
     float *v = l->delta + (size_t)image * (size_t)l->outputs;
-    draw_signs(j->d, j->index, image, v, l->outputs);
-    box_head_probe(&j->head, image, thread, v);
+    take_vector(j->d, j->index, image, v, l->outputs);
+    (j->d->vector ? box_head_product : box_head_probe)(&j->head, image, thread, v);
 }
 
 void curvature_boxes(const network *net, int index, const struct curvature_draw *d)
@@ -69,8 +71,8 @@ void curvature_logistic(const network *net, int index, const struct curvature_dr
     for (int b = 0; b < l->batch; b++) {
         float *v = l->delta + b * l->outputs;
         const float *p = l->output + b * l->outputs;
-        draw_signs(d, index, b, v, l->outputs);
-        for (int i = 0; i < l->outputs; i++) v[i] *= sqrtf(p[i] * (1 - p[i]));
+        take_vector(d, index, b, v, l->outputs);
+        for (int i = 0; i < l->outputs; i++) v[i] *= d->vector ? p[i] * (1 - p[i]) : sqrtf(p[i] * (1 - p[i]));
     }
 }
 
@@ -89,9 +91,9 @@ bool curvature_cost_entry(const layer *l, float truth, float x)
 void curvature_cost(const network *net, int index, const struct curvature_draw *d)
 {
     const layer *l = &net->layers[index];
-    const float *x = net->layers[index - 1].output, root = l->scale > 0 ? 1 / sqrtf(l->scale) : 0;
+    const float *x = net->layers[index - 1].output, root = d->vector ? 1 : l->scale > 0 ? 1 / sqrtf(l->scale) : 0;
     for (int b = 0, at = 0; b < l->batch; b++) {
-        draw_signs(d, index, b, l->delta + at, l->inputs);
+        take_vector(d, index, b, l->delta + at, l->inputs);
         for (int i = 0; i < l->inputs; i++, at++) l->delta[at] *= curvature_cost_entry(l, net->truth[at], x[at]) ? root : 0;
     }
 }

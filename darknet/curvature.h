@@ -12,6 +12,7 @@ struct curvature_draw {
     uint64_t seed, first;     /* first: ordinal of the batch's first image */
     int probe;
     bool exact;               /* probe k is sqrt(outputs) times column k of R^(1/2), for k below the head's outputs */
+    const float *vector;      /* NULL: signs at random, and R^(1/2) of them. Else (batch, inputs of the head), and R times it (tangent.c) */
 };
 
 /* Signs for one image of one head, from (seed, image ordinal, probe, layer) alone. */

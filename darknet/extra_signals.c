@@ -165,7 +165,8 @@ static void pass_margins(struct extra_signals *x, size_t at)
 {
     size_t rivals = (size_t)x->o.score.rivals;
     margins_choose(x->net, x->o.score.rivals, x->chosen, x->margins + at * rivals);
-    bool untouched = !x->o.between_updates && !wanted(x, PRUNE_SIGNAL_GATE_BATCH | PRUNE_SIGNAL_GATE_IMAGE | PRUNE_SIGNAL_PARAMETERS);   /* no backward pass yet */
+    bool untouched = !x->o.between_updates && !wanted(x, PRUNE_SIGNAL_GATE_BATCH | PRUNE_SIGNAL_GATE_IMAGE | PRUNE_SIGNAL_PARAMETERS |
+                                                     PRUNE_SIGNAL_PRODUCT);   /* no backward pass yet */
     for (int k = 0; k < x->o.score.rivals; k++) {
         if (k || !untouched) backward_clear(x->net);
         margins_cotangent(x->net, x->o.score.rivals, k, x->chosen);

@@ -134,7 +134,7 @@ static void scale_inner(const struct gate_slot *s, const float *gates, const lay
 static void forward_before(struct gate_slot *s, layer l, network net)
 {
     bool open = all_open(s, &s->before), keep = net.train && s->table->signals && !normalises(&l);
-    if (gate_passes_factor(l.activation) && !s->overwritten && !any_shut(s, &s->before)) keep = false;
+    if (gate_passes_factor(l.activation) && !s->overwritten && !any_shut(s, &s->before) && !(s->table->signals & PRUNE_SIGNAL_PRODUCT)) keep = false;
     s->before.kept = false;
     if (!open && normalises(&l) && !batchnorm_frozen(net)) {
         const struct batchnorm_gate gate = {.z = channel_gates(s), .inner = s->inner};
@@ -428,7 +428,7 @@ const int *gate_channels(const struct gate_table *g, int layer, enum prune_gate_
 
 enum prune_code gate_collect(struct gate_table *g, unsigned signals, size_t images, struct prune_status *st)
 {
-    signals &= PRUNE_SIGNAL_GATE_BATCH | PRUNE_SIGNAL_GATE_IMAGE | PRUNE_SIGNAL_MARGINS | PRUNE_SIGNAL_CURVATURE;
+    signals &= PRUNE_SIGNAL_GATE_BATCH | PRUNE_SIGNAL_GATE_IMAGE | PRUNE_SIGNAL_MARGINS | PRUNE_SIGNAL_CURVATURE | PRUNE_SIGNAL_PRODUCT;
     free(g->image_sums);
     g->image_sums = NULL;
     g->images = 0;
@@ -459,6 +459,15 @@ void gate_redirect(struct gate_table *g, float *rows, size_t stride)
 }
 
 void gate_mute(struct gate_table *g, bool muted) { g->muted = muted; }
+
+struct gate_view gate_view(const struct gate_table *g, int index)
+{
+    const struct gate_slot *s = &g->slots[index];
+    const layer *l = &g->net->layers[index];
+    if (!s->forward) return (struct gate_view){.forward = l->forward, .backward = l->backward, .channels = channels_of(l), .output = l->output};
+    return (struct gate_view){s->forward, s->backward, s->channels, s->before.unit, s->after.unit, s->inner, s->before.kept ? s->before.copy : NULL,
+                              s->after.kept ? s->after.copy : l->output};
+}
 
 int gate_lowest(const struct gate_table *g)
 {

@@ -18,7 +18,7 @@ size_t gate_units(const struct gate_table *g);
 /* Of each channel of a layer the unit whose gate of that place it carries, or -1; NULL: no gate of that place there. */
 const int *gate_channels(const struct gate_table *g, int layer, enum prune_gate_place place, int *channels);
 
-/* Collecting: which signals the backward passes of training-mode runs add up; 0 = none. Of MARGINS and CURVATURE nothing is added up, but forward
+/* Collecting: which signals the backward passes of training-mode runs add up; 0 = none. Of MARGINS, CURVATURE and PRODUCT nothing is added up, but forward
  * passes keep what a later backward pass needs. images: how many one minibatch may have.
  * Buffers are zeroed by gate_signals_reset. */
 enum prune_code gate_collect(struct gate_table *g, unsigned signals, size_t images, struct prune_status *st);
@@ -33,6 +33,16 @@ const float *gate_image_sums(const struct gate_table *g);
 void gate_redirect(struct gate_table *g, float *rows, size_t stride);
 /* While muted, backward passes add dE/dz to nothing: for cotangents that gates are not asked about. */
 void gate_mute(struct gate_table *g, bool muted);
+/* A layer as a pass beside the network's own sees it (tangent.c): its own functions, and, behind a forward pass that was collecting, what its gates multiplied. */
+struct gate_view {
+    void (*forward)(layer, network), (*backward)(layer, network);
+    int channels;
+    const int *before, *after;   /* (channels) unit or -1; NULL: no gate in front of the activation (behind it) */
+    bool inner;                  /* those of `before` are in front of batch-norm */
+    const float *sums;           /* what those of `before` multiply, where the layer does not normalise */
+    const float *output;         /* the output in front of the gates behind it */
+};
+struct gate_view gate_view(const struct gate_table *g, int layer);
 /* The first layer with a gate; the number of layers when there is none. */
 int gate_lowest(const struct gate_table *g);
 /* True when memory ran out inside a pass, which cannot report it: the numbers of that pass are void. */

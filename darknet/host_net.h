@@ -9,6 +9,7 @@
 
 struct prune_host_net {
     struct open_network open;        /* open.gates: of the cfg's [gate] sections */
+    struct prune_status products;    /* of tangent_check; OK: PRODUCT is offered */
     struct gate_table *attached;     /* by gates_attach; then open.gates is NULL */
     int threads;
     uint64_t seed;

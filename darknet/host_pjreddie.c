@@ -66,6 +66,7 @@ static enum prune_code host_open(void *context, const char *cfg, const char *wei
         return rc;
     }
     n->batch = n->open.net->batch;
+    (void)tangent_check(&n->open, &n->products);
     *out = n;
     return PRUNE_OK;
 }
@@ -105,6 +106,7 @@ static void host_facts(const struct prune_host_net *n, struct prune_net_facts *o
         .w = n->open.shape.w, .h = n->open.shape.h, .c = n->open.shape.c, .classes = n->open.shape.classes, .batch = n->batch, .subdivisions = net->subdivisions,
         .detector = n->open.shape.task == PRUNE_TASK_DETECTOR, .learning_rate = (double)net->learning_rate, .momentum = (double)net->momentum,
         .decay = (double)net->decay, .seen = *net->seen, .train_images = n->train_images,
+        .no_products = n->products.code ? n->products.message : NULL,
     };
 }
 
@@ -151,6 +153,7 @@ static enum prune_code host_train_start(struct prune_host_net *n, const struct p
     struct gate_table *gates = host_gates(n);
     if (!o) o = &none;
     enum prune_code rc = host_signals_check(n, o->signals, st);
+    if (!rc && o->signals & PRUNE_SIGNAL_PRODUCT) rc = prune_fail(st, "products with the Hessian are taken by scoring passes alone, not in training");
     if (rc) return rc;
     host_train_stop(n);
     use_context(n);
@@ -250,7 +253,7 @@ const struct prune_host *darknet_host(void)
         .version = PRUNE_HOST_VERSION,
         .size = sizeof(struct prune_host),
         .capabilities = PRUNE_SIGNAL_GATE_BATCH | PRUNE_SIGNAL_GATE_IMAGE | EXTRA_SIGNALS | PRUNE_CAN_TRAIN | PRUNE_CAN_STATE | PRUNE_CAN_PERTURB |
-                        PRUNE_CAN_EDIT,
+                        PRUNE_CAN_EDIT | PRUNE_SIGNAL_PRODUCT,
         .name = "darknet (CPU)",
         .open = host_open,
         .close = host_close,

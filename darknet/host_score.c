@@ -17,9 +17,15 @@ static const unsigned GATE_SIGNALS = PRUNE_SIGNAL_GATE_BATCH | PRUNE_SIGNAL_GATE
 
 enum prune_code host_signals_check(const struct prune_host_net *n, unsigned signals, struct prune_status *st)
 {
-    if (signals & (GATE_SIGNALS | PRUNE_SIGNAL_MARGINS | PRUNE_SIGNAL_CURVATURE) && !host_gates(n))
+    if (signals & (GATE_SIGNALS | PRUNE_SIGNAL_MARGINS | PRUNE_SIGNAL_CURVATURE | PRUNE_SIGNAL_PRODUCT) && !host_gates(n))
         return prune_fail(st, "gate gradients wanted, but no gates are attached to '%s'", n->open.cfg.path);
     return PRUNE_OK;
+}
+
+static enum prune_code check_product(const struct prune_host_net *n, const struct prune_score_options *o, struct prune_status *st)
+{
+    if (!o->direction) return prune_fail(st, "a product with the Hessian wanted, but no direction given");
+    return n->products.code ? prune_fail(st, "%s", n->products.message) : PRUNE_OK;
 }
 
 struct score_pass { struct prune_host_net *n; struct host_stream stream; struct train_hook hook; double *image_loss; uint64_t first; };
@@ -27,7 +33,7 @@ struct score_pass { struct prune_host_net *n; struct host_stream stream; struct 
 /* How far down the labels' backward pass must go; beyond all layers: nobody wants it. */
 static int labels_lowest(const struct train_hook *h)
 {
-    int gate = h->signals & GATE_SIGNALS ? gate_lowest(h->gates) : INT_MAX, extra = h->extra ? extra_lowest(h->extra) : INT_MAX;
+    int gate = h->signals & (GATE_SIGNALS | PRUNE_SIGNAL_PRODUCT) ? gate_lowest(h->gates) : INT_MAX, extra = h->extra ? extra_lowest(h->extra) : INT_MAX;
     return gate < extra ? gate : extra;
 }
 
@@ -36,12 +42,14 @@ static void run_pass(struct score_pass *p, size_t got, size_t inside, double *lo
 {
     network *net = p->n->open.net;
     const unsigned signals = p->hook.signals;
+    backward_visit *visit = p->hook.tangent ? tangent_backward : NULL;
     set_batch_network(net, (int)got);
     memset(p->image_loss, 0, got * sizeof *p->image_loss);
     forward_network(net);
     for (size_t i = 0; i < got; i++) *loss += p->image_loss[i];
-    if (signals & PRUNE_SIGNAL_PARAMETERS) backward_network(net);
-    else backward_gates(net, labels_lowest(&p->hook));
+    if (p->hook.tangent) tangent_forward(p->hook.tangent);
+    if (signals & PRUNE_SIGNAL_PARAMETERS) backward_walk(net, 0, false, visit, p->hook.tangent);
+    else backward_walk(net, labels_lowest(&p->hook), true, visit, p->hook.tangent);
     if (p->hook.gates) gate_signals_advance(p->hook.gates, got);
     if (p->hook.extra) extra_pass(p->hook.extra, inside, p->first + p->stream.at - got);
 }
@@ -92,7 +100,7 @@ static enum prune_code score_all(struct score_pass *p, struct prune_status *st)
 }
 
 /* The network as a scoring pass wants it: heads compute their gradient (train), batch-norm keeps its statistics, dropout passes on. */
-static enum prune_code score_prepared(struct score_pass *p, struct prune_status *st)
+static enum prune_code score_prepared(struct score_pass *p, const float *direction, struct prune_status *st)
 {
     struct host_pause pause;
     struct host_context *context = host_context();
@@ -100,7 +108,9 @@ static enum prune_code score_prepared(struct score_pass *p, struct prune_status 
     p->n->open.net->train = 1;
     context->rolling_statistics = true;
     context->image_loss = p->image_loss;
-    enum prune_code rc = score_all(p, st);
+    enum prune_code rc = p->hook.signals & PRUNE_SIGNAL_PRODUCT ? tangent_open(&p->hook.tangent, p->n->open.net, p->hook.gates, direction, st) : PRUNE_OK;
+    if (!rc) rc = score_all(p, st);
+    tangent_close(p->hook.tangent);
     context->image_loss = NULL;
     context->rolling_statistics = false;
     host_pause_end(p->n, &pause);
@@ -128,13 +138,14 @@ enum prune_code host_score(struct prune_host_net *n, const struct prune_image_se
     if (!o->minibatch) return prune_fail(st, "a minibatch of 0 images cannot be scored");
     enum prune_code rc = host_signals_check(n, o->signals, st);
     if (!rc && o->signals != PRUNE_SIGNAL_MAPS) rc = network_loss_check(n->open.net, st);
+    if (!rc && o->signals & PRUNE_SIGNAL_PRODUCT) rc = check_product(n, o, st);
     if (!rc) rc = host_images_open(&p.stream.source, n, set, false, st);
     if (rc) return rc;
     p.stream.end = p.stream.source.count;
     p.stream.room = (size_t)n->batch;
     p.stream.minibatch = o->signals == PRUNE_SIGNAL_MAPS && o->minibatch > p.stream.room ? p.stream.room : o->minibatch;
     rc = score_open(&p, o, &updates, st);
-    if (!rc) rc = score_prepared(&p, st);
+    if (!rc) rc = score_prepared(&p, o->direction, st);
     if (updates.values) parameters_updates_restore(n->open.net, &updates);
     parameters_updates_free(&updates);
     enum prune_code off = gates ? gate_collect(gates, n->trainer ? n->hook.signals : 0, (size_t)n->batch, rc ? NULL : st) : PRUNE_OK;

@@ -5,7 +5,15 @@ void train_hook_before(void *hook)
 {
     struct train_hook *h = hook;
     if (h->gates) gate_signals_reset(h->gates);
+    if (h->tangent) tangent_reset(h->tangent);
     if (h->extra) extra_begin(h->extra);
+}
+
+/* (units) sums over images to means, in out. */
+static struct prune_tensor means(const double *sums, size_t units, size_t images, double *out)
+{
+    for (size_t u = 0; u < units; u++) out[u] = sums[u] / (double)images;
+    return (struct prune_tensor){.data = out, .type = PRUNE_F64, .rank = 1, .shape = {units}, .strides = {1}};
 }
 
 enum prune_code train_hook_after(void *hook, size_t images, double mean_loss, struct prune_status *st)
@@ -16,14 +24,10 @@ enum prune_code train_hook_after(void *hook, size_t images, double mean_loss, st
     if (!h->sink) return PRUNE_OK;
     size_t units = h->gates ? gate_units(h->gates) : 0;
     struct prune_signals signals = {.minibatch = ordinal, .images = images, .units = units, .loss = mean_loss};
-    double *mean = NULL;
-    if (h->gates && (h->signals & PRUNE_SIGNAL_GATE_BATCH)) {
-        const double *sums = gate_batch_sums(h->gates);
-        mean = malloc((units ? units : 1) * sizeof *mean);
-        if (!mean) return prune_fail_memory(st, units * sizeof *mean, "gate gradients");
-        for (size_t u = 0; u < units; u++) mean[u] = sums[u] / (double)images;
-        signals.gate_batch = (struct prune_tensor){.data = mean, .type = PRUNE_F64, .rank = 1, .shape = {units}, .strides = {1}};
-    }
+    double *mean = malloc((2 * units + 1) * sizeof *mean);
+    if (!mean) return prune_fail_memory(st, 2 * units * sizeof *mean, "gate gradients");
+    if (h->gates && h->signals & PRUNE_SIGNAL_GATE_BATCH) signals.gate_batch = means(gate_batch_sums(h->gates), units, images, mean);
+    if (h->tangent) signals.gate_product = means(tangent_sums(h->tangent), units, images, mean + units);
     if (h->gates && (h->signals & PRUNE_SIGNAL_GATE_IMAGE))
         signals.gate_image = (struct prune_tensor){.data = (void *)(uintptr_t)gate_image_sums(h->gates), .type = PRUNE_F32, .rank = 2, .shape = {images, units},
                                                    .strides = {(ptrdiff_t)units, 1}};

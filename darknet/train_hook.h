@@ -4,6 +4,7 @@
 #define DARKNET_TRAIN_HOOK_H
 
 #include "extra_signals.h"
+#include "tangent.h"
 #include "train.h"
 
 struct train_hook {
@@ -12,6 +13,7 @@ struct train_hook {
     prune_sink sink;             /* may be NULL */
     void *user;
     uint64_t minibatch;          /* ordinal of the next one */
+    struct tangent *tangent;     /* NULL: no products; closed by the owner */
     struct extra_signals *extra; /* NULL: none of them asked for; closed by the owner */
 };
 

@@ -80,7 +80,8 @@ struct prune_open_options {
 
 /* batch: images per forward pass; one training step is batch * subdivisions images */
 struct prune_net_facts { int w, h, c, classes, batch, subdivisions; bool detector; double learning_rate, momentum, decay; uint64_t seen;
-                         size_t train_images; /* images in the training list; 0 before train_start */ };
+                         size_t train_images; /* images in the training list; 0 before train_start */
+                         const char *no_products; /* NULL, or why PRODUCT is not offered for this network, until close */ };
 
 /* Images as the data file's lists name them. list NULL: the role's own list. */
 enum prune_data_role { PRUNE_DATA_TRAIN, PRUNE_DATA_VALID };

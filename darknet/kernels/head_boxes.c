@@ -273,10 +273,10 @@ static const struct head_term *terms_of(const struct box_head *h, int image, int
     return terms;
 }
 
-void box_head_probe(const struct box_head *h, int image, int thread, float *v)
+static void curve(const struct box_head *h, int image, int thread, bool whole, float *v)
 {
     const struct head_shape shape = shape_of(h);
-    head_terms_probe(&shape, terms_of(h, image, thread), h->l->output + (size_t)image * (size_t)h->l->outputs, v);
+    head_terms_curve(&shape, terms_of(h, image, thread), h->l->output + (size_t)image * (size_t)h->l->outputs, whole, v);
 }
 
 void box_head_draw(const struct box_head *h, int image, int thread, const struct prune_random *r, float *v)
@@ -284,3 +284,6 @@ void box_head_draw(const struct box_head *h, int image, int thread, const struct
     const struct head_shape shape = shape_of(h);
     head_terms_draw(&shape, terms_of(h, image, thread), h->l->output + (size_t)image * (size_t)h->l->outputs, r, v);
 }
+
+void box_head_probe(const struct box_head *h, int image, int thread, float *v) { curve(h, image, thread, false, v); }
+void box_head_product(const struct box_head *h, int image, int thread, float *v) { curve(h, image, thread, true, v); }

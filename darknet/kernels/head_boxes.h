@@ -40,6 +40,8 @@ void box_head_forward(const struct box_head *h, struct box_totals *sums);
 /* v (l->outputs) in: random numbers of unit variance, uncorrelated; out: R^(1/2) v with R = d2 loss / da2 of one image, scales and targets constant.
  * l->output must be that of a forward pass with these truths. thread: the pool's, inside a task, 0 outside. */
 void box_head_probe(const struct box_head *h, int image, int thread, float *v);
+/* The same for any v, out: R v. */
+void box_head_product(const struct box_head *h, int image, int thread, float *v);
 /* v := -d loss / da at targets drawn from what the outputs predict, as head_terms_draw has it; the rest as above. */
 void box_head_draw(const struct box_head *h, int image, int thread, const struct prune_random *r, float *v);
 

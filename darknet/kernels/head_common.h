@@ -5,6 +5,7 @@
 #define DARKNET_KERNELS_HEAD_COMMON_H
 
 #include <math.h>
+#include <stdbool.h>
 #include <stddef.h>
 
 /* log(1 + exp(x)) without overflow; NaN stays NaN. */
@@ -22,12 +23,13 @@ static inline double log_sum_exp(const float *a, size_t n, size_t stride, double
     return largest + temperature * log(sum);
 }
 
-/* v := scale R^(1/2) v with R = diag(p) - p p^T, for n probabilities and random numbers `stride` apart: sqrt(p) v - p sum(sqrt(p) v). */
-static inline void softmax_probe(const float *p, float *v, size_t n, size_t stride, double scale)
+/* v := scale R^(1/2) v with R = diag(p) - p p^T, for n probabilities and random numbers `stride` apart: sqrt(p) v - p sum(sqrt(p) v).
+ * whole: scale R v = p v - p sum(p v). */
+static inline void softmax_curve(const float *p, float *v, size_t n, size_t stride, double scale, bool whole)
 {
     double sum = 0;
-    for (size_t i = 0; i < n * stride; i += stride) sum += sqrt((double)p[i]) * (double)v[i];
-    for (size_t i = 0; i < n * stride; i += stride) v[i] = (float)(scale * (sqrt((double)p[i]) * (double)v[i] - (double)p[i] * sum));
+    for (size_t i = 0; i < n * stride; i += stride) sum += (whole ? (double)p[i] : sqrt((double)p[i])) * (double)v[i];
+    for (size_t i = 0; i < n * stride; i += stride) v[i] = (float)(scale * ((whole ? (double)p[i] : sqrt((double)p[i])) * (double)v[i] - (double)p[i] * sum));
 }
 
 /* v := scale (t - p), t one-hot at a place drawn with probabilities p by u, uniform in [0, 1): mean 0, second moment scale^2 (diag(p) - p p^T). */

@@ -79,35 +79,35 @@ double head_terms_loss(const struct head_shape *s, const struct head_term *terms
     return sum;
 }
 
-static void probe_row(const struct head_shape *s, const struct head_term *t, const float *x, bool logistic, float *v)
+static void curve_row(const struct head_shape *s, const struct head_term *t, const float *x, bool logistic, bool whole, float *v)
 {
     for (size_t i = 0; i < s->plane; ++i) {
         double p = (double)x[i], second = (double)t[i].scale * (logistic ? p * (1 - p) : 1);
-        v[i] = second > 0 ? (float)(sqrt(second) * (double)v[i]) : 0;
+        v[i] = second > 0 ? (float)((whole ? second : sqrt(second)) * (double)v[i]) : 0;
     }
 }
 
-static void probe_softmax(const struct head_shape *s, size_t size, const struct head_term *t, const float *x, float *v)
+static void curve_softmax(const struct head_shape *s, size_t size, const struct head_term *t, const float *x, bool whole, float *v)
 {
     for (size_t place = 0; place < s->plane; ++place) {
-        double scale = sqrt((double)t[place].scale);
-        softmax_probe(x + place, v + place, size, s->plane, scale);
+        double scale = (double)t[place].scale;
+        softmax_curve(x + place, v + place, size, s->plane, whole ? scale : sqrt(scale), whole);
     }
 }
 
-void head_terms_probe(const struct head_shape *s, const struct head_term *terms, const float *x, float *v)
+void head_terms_curve(const struct head_shape *s, const struct head_term *terms, const float *x, bool whole, float *v)
 {
     size_t plane = s->plane;
     for (int n = 0; n < s->n; ++n) {
-        for (size_t k = 0; k < 5; ++k, terms += plane, x += plane, v += plane) probe_row(s, terms, x, k != 2 && k != 3, v);
+        for (size_t k = 0; k < 5; ++k, terms += plane, x += plane, v += plane) curve_row(s, terms, x, k != 2 && k != 3, whole, v);
         for (int g = 0; s->softmax && g < group_count(s); ++g) {
             size_t step = group_size(s, g) * plane;
-            probe_softmax(s, group_size(s, g), terms, x, v);
+            curve_softmax(s, group_size(s, g), terms, x, whole, v);
             terms += step;
             x += step;
             v += step;
         }
-        for (int c = 0; !s->softmax && c < s->classes; ++c, terms += plane, x += plane, v += plane) probe_row(s, terms, x, true, v);
+        for (int c = 0; !s->softmax && c < s->classes; ++c, terms += plane, x += plane, v += plane) curve_row(s, terms, x, true, whole, v);
     }
 }
 

@@ -54,10 +54,12 @@ struct prune_criterion {
     void (*accumulate)(void *state, const struct prune_score_input *in, const struct prune_signals *signals);
     void (*merge)(void *state, const void *other, const struct prune_score_input *in);
     enum prune_code (*finish)(const void *state, const struct prune_score_input *in, double *scores, struct prune_status *st);
-    /* Several passes over the images (NULL: one): how many, and the gates of pass p, given those in force. Pass 0, with the gates as they are, is shared
-     * with other criteria, so p >= 1. accumulate finds the number in signals->pass. */
+    /* Several passes over the images (NULL: one): how many. Pass 0, with the gates as they are, is shared with other criteria. Passes 2 k + 1 and 2 k + 2 are of
+     * the product of the gates' Hessian with direction k, which either asks for: the first brings it (signals->gate_product) and the second falls out; or, where
+     * the host has no products of the network or a step is given (-step), both bring gate gradients, gates a step along the direction and against it. signals->pass has the number.
+     * Without `direction` every pass brings what pass 0 does, gates as they are (K-FAC: other layers). */
     size_t (*passes)(const struct prune_score_input *in);
-    void (*gates)(const struct prune_score_input *in, size_t pass, float *z);
+    void (*direction)(const struct prune_score_input *in, size_t pass, float *v);
     /* Beside pass 0: two candidates per unit, z_u (1 - step) and z_u (1 + step), and their gate gradients (host.h, perturb); piece as the host gave it. */
     bool perturbs;
     void (*accumulate_perturbed)(void *state, const struct prune_score_input *in, const struct prune_perturbed *piece);

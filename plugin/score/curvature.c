@@ -1,10 +1,11 @@
 /* Second order on gates. Removing unit u changes the mean loss by about -g_u + H_uu / 2 (g gate gradient, H Hessian of E in the gates at z = 1):
  *   taylor-so*  (g_u - H_uu / 2)^2        obd*  H_uu / 2, signed
- * with H_uu by differences of the gate gradient, one gate at a time (exact but for the step), all gates at once along random signs (Hutchinson), or of the
+ * with H_uu by differences of the gate gradient, one gate at a time (exact but for the step), by products with random signs (Hutchinson), or of the
  * Gauss-Newton matrix from the host's probes; taylor-so-row takes (H 1)_u, the whole row, instead of H_uu. sosp-h (docs/sosp.md): |g_u| + |(H 1)_u| / 2, with
- * gates on producers, which units that may go alone have.
- * State: the number of sums of h, the images in the sum of g, the halves of images in those of h (a difference is made of two passes, each of which brings
- * one half); then units doubles of g and of each h. Every pass has a sum of h of its own, so that images that come in parts, all passes of the first part
+ * gates on producers, which units that may go alone have. Products are the host's own (PRODUCT), or, where it has none of the network or a step is given,
+ * differences with all gates moved at once.
+ * State: the number of sums of h, the images in the sum of g, the halves of images in those of h (a product brings both, a difference is made of two passes, each
+ * of which brings one); then units doubles of g and of each h. Every pass has a sum of h of its own, so that images that come in parts, all passes of the first part
  * before those of the next, give the same sums to the last bit. Sums only, so states of other images add up. */
 #include <math.h>
 
@@ -67,10 +68,14 @@ double prune_gate_step(const struct prune_score_input *in, enum prune_step_kind 
     return step > grain ? step : grain;
 }
 
-static void move_gate(float *z, double by) { *z = (float)((double)*z * (1 + by)); }
+/* Passes of a direction: 2 k + 1 moves the gates along it, 2 k + 2 against it; or 2 k + 1 brings the product and there is no other. */
+static double side(size_t pass) { return pass % 2 ? 1 : -1; }
 
-/* Passes of a probe: 2 k + 1 moves the gates along v, 2 k + 2 against it. */
-static double direction(size_t pass) { return pass % 2 ? 1 : -1; }
+void prune_gates_move(const struct prune_score_input *in, size_t pass, const float *v, float *z)
+{
+    double step = side(pass) * prune_gate_step(in, PRUNE_STEP_ALL);
+    for (size_t u = 0; u < in->units->count; u++) z[u] = (float)((double)z[u] * (1 + step * (double)v[u]));
+}
 
 static double random_sign(struct prune_random *r) { return prune_random_u64(r) >> 63 ? 1 : -1; }
 
@@ -78,11 +83,10 @@ static struct prune_random signs_of(const struct prune_score_input *in, size_t p
 
 size_t prune_hutchinson_passes(const struct prune_score_input *in) { return 1 + 2 * (size_t)(in->probes > 0 ? in->probes : HUTCHINSON_PROBES); }
 
-void prune_hutchinson_gates(const struct prune_score_input *in, size_t pass, float *z)
+void prune_hutchinson_direction(const struct prune_score_input *in, size_t pass, float *v)
 {
-    double step = direction(pass) * prune_gate_step(in, PRUNE_STEP_ALL);
     struct prune_random r = signs_of(in, pass);
-    for (size_t u = 0; u < in->units->count; u++) move_gate(&z[u], step * random_sign(&r));
+    for (size_t u = 0; u < in->units->count; u++) v[u] = (float)random_sign(&r);
 }
 
 size_t prune_row_passes(const struct prune_score_input *in)
@@ -91,47 +95,49 @@ size_t prune_row_passes(const struct prune_score_input *in)
     return 3;
 }
 
-void prune_row_gates(const struct prune_score_input *in, size_t pass, float *z)
+void prune_row_direction(const struct prune_score_input *in, size_t pass, float *v)
 {
-    double step = direction(pass) * prune_gate_step(in, PRUNE_STEP_ALL);
-    for (size_t u = 0; u < in->units->count; u++) move_gate(&z[u], step);
+    (void)pass;
+    for (size_t u = 0; u < in->units->count; u++) v[u] = 1;
 }
 
 /* ---- sums ---- */
 
-static bool readable_batch(const struct prune_score_input *in, const struct prune_signals *signals)
+static bool readable(const struct prune_score_input *in, const struct prune_tensor *t)
 {
-    return prune_signal_readable(&signals->gate_batch, PRUNE_F64, 1) && signals->gate_batch.shape[0] == in->units->count;
+    return prune_signal_readable(t, PRUNE_F64, 1) && t->shape[0] == in->units->count;
 }
 
-/* sum[u] += sum over images of dE_b/dz_u, times factor and, where signs are given, the random sign. */
-static void add_batch(double *sum, const struct prune_score_input *in, const struct prune_signals *signals, double factor, struct prune_random *signs)
+/* sum[u] += sum over images of t, a mean, times factor and, where signs are given, the random sign. */
+static void add_batch(double *sum, const struct prune_score_input *in, const struct prune_tensor *t, double factor, struct prune_random *signs)
 {
-    const double *g = signals->gate_batch.data;
-    factor *= (double)signals->images;
-    for (size_t u = 0; u < in->units->count; u++, g += signals->gate_batch.strides[0]) sum[u] += *g * factor * (signs ? random_sign(signs) : 1);
+    const double *g = t->data;
+    for (size_t u = 0; u < in->units->count; u++, g += t->strides[0]) sum[u] += *g * factor * (signs ? random_sign(signs) : 1);
 }
 
 void prune_curvature_accumulate(void *state, const struct prune_score_input *in, const struct prune_signals *signals)
 {
     struct sums s = sums_of(state, in);
-    if (signals->pass || !readable_batch(in, signals)) return;
-    add_batch(s.g, in, signals, 1, NULL);
+    if (signals->pass || !readable(in, &signals->gate_batch)) return;
+    add_batch(s.g, in, &signals->gate_batch, (double)signals->images, NULL);
     s.head->g_images += (double)signals->images;
 }
 
-static void accumulate_difference(void *state, const struct prune_score_input *in, const struct prune_signals *signals, struct prune_random *signs)
+/* A product, or one side of a difference. */
+static void accumulate_pass(void *state, const struct prune_score_input *in, const struct prune_signals *signals, struct prune_random *signs)
 {
     struct sums s = sums_of(state, in);
-    if (!readable_batch(in, signals)) return;
-    if (signals->pass > (size_t)s.head->planes) return;
-    add_batch(s.h + (signals->pass - 1) * in->units->count, in, signals, direction(signals->pass) / (2 * prune_gate_step(in, PRUNE_STEP_ALL)), signs);
-    s.head->h_halves += (double)signals->images;
+    bool exact = readable(in, &signals->gate_product);
+    double images = (double)signals->images, *h = s.h + (signals->pass - 1) * in->units->count;
+    if (signals->pass > (size_t)s.head->planes || (!exact && !readable(in, &signals->gate_batch))) return;
+    if (exact) add_batch(h, in, &signals->gate_product, images, signs);
+    else add_batch(h, in, &signals->gate_batch, images * side(signals->pass) / (2 * prune_gate_step(in, PRUNE_STEP_ALL)), signs);
+    s.head->h_halves += exact ? 2 * images : images;
 }
 
 void prune_row_accumulate(void *state, const struct prune_score_input *in, const struct prune_signals *signals)
 {
-    if (signals->pass) accumulate_difference(state, in, signals, NULL);
+    if (signals->pass) accumulate_pass(state, in, signals, NULL);
     else prune_curvature_accumulate(state, in, signals);
 }
 
@@ -140,7 +146,7 @@ void prune_hutchinson_accumulate(void *state, const struct prune_score_input *in
     struct prune_random signs = {0};
     if (signals->pass) {
         signs = signs_of(in, signals->pass);
-        accumulate_difference(state, in, signals, &signs);
+        accumulate_pass(state, in, signals, &signs);
     } else {
         prune_curvature_accumulate(state, in, signals);
     }

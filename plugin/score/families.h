@@ -10,6 +10,8 @@ enum { PRUNE_DEFAULT_RIVALS = 4, PRUNE_DEFAULT_PROBES = 4 };   /* of the signals
  * gates that move. 1 + step and 1 - step are floats. */
 enum prune_step_kind { PRUNE_STEP_SINGLE, PRUNE_STEP_ALL };
 double prune_gate_step(const struct prune_score_input *in, enum prune_step_kind kind);
+/* z from the gates in force to those of a pass by differences (criteria.h, direction) */
+void prune_gates_move(const struct prune_score_input *in, size_t pass, const float *v, float *z);
 
 /* first_order.c: a running sum per unit and the number of terms in it */
 size_t prune_sums_state_size(const struct prune_score_input *in);
@@ -60,10 +62,10 @@ void prune_curvature_accumulate(void *state, const struct prune_score_input *in,
 void prune_exact_accumulate(void *state, const struct prune_score_input *in, const struct prune_perturbed *piece);
 void prune_gauss_newton_accumulate(void *state, const struct prune_score_input *in, const struct prune_signals *signals);
 size_t prune_hutchinson_passes(const struct prune_score_input *in);
-void prune_hutchinson_gates(const struct prune_score_input *in, size_t pass, float *z);
+void prune_hutchinson_direction(const struct prune_score_input *in, size_t pass, float *v);
 void prune_hutchinson_accumulate(void *state, const struct prune_score_input *in, const struct prune_signals *signals);
 size_t prune_row_passes(const struct prune_score_input *in);
-void prune_row_gates(const struct prune_score_input *in, size_t pass, float *z);
+void prune_row_direction(const struct prune_score_input *in, size_t pass, float *v);
 void prune_row_accumulate(void *state, const struct prune_score_input *in, const struct prune_signals *signals);
 enum prune_code prune_taylor_so_finish(const void *state, const struct prune_score_input *in, double *scores, struct prune_status *st);
 enum prune_code prune_obd_finish(const void *state, const struct prune_score_input *in, double *scores, struct prune_status *st);
@@ -105,7 +107,6 @@ bool prune_kfac_state_ok(const void *state, const void *fresh);
 void prune_kfac_accumulate(void *state, const struct prune_score_input *in, const struct prune_signals *signals);
 void prune_kfac_merge(void *state, const void *other, const struct prune_score_input *in);
 size_t prune_kfac_passes(const struct prune_score_input *in);
-void prune_kfac_gates(const struct prune_score_input *in, size_t pass, float *z);
 bool prune_kfac_note(const void *state, char *text, size_t room);
 enum prune_code prune_nap_finish(const void *state, const struct prune_score_input *in, double *scores, struct prune_status *st);
 enum prune_code prune_c_obd_finish(const void *state, const struct prune_score_input *in, double *scores, struct prune_status *st);

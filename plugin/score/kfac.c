@@ -116,13 +116,6 @@ bool prune_kfac_factors(const void *state, const struct prune_score_input *in, i
 
 size_t prune_kfac_passes(const struct prune_score_input *in) { return (size_t)plan(in, NULL).shares; }
 
-void prune_kfac_gates(const struct prune_score_input *in, size_t pass, float *z)   /* as they are: a further pass only brings other layers */
-{
-    (void)in;
-    (void)pass;
-    (void)z;
-}
-
 void prune_kfac_wanted(const struct prune_score_input *in, size_t pass, uint8_t *layers)
 {
     size_t count = (size_t)plan(in, NULL).count;

@@ -8,10 +8,11 @@
 #define SUMS .state_size = prune_sums_state_size, .init = prune_sums_init, .merge = prune_sums_merge
 #define CURVATURE_SUMS .merge = prune_curvature_merge, .state_ok = prune_curvature_ok
 #define CURVATURE .state_size = prune_curvature_size, .init = prune_curvature_init, CURVATURE_SUMS
-#define HUTCHINSON .state_size = prune_hutchinson_size, .init = prune_hutchinson_init, CURVATURE_SUMS, .passes = prune_hutchinson_passes, .gates = prune_hutchinson_gates
-#define ROW .state_size = prune_row_size, .init = prune_row_init, CURVATURE_SUMS, .passes = prune_row_passes, .gates = prune_row_gates
+#define HUTCHINSON .state_size = prune_hutchinson_size, .init = prune_hutchinson_init, CURVATURE_SUMS, .passes = prune_hutchinson_passes, \
+    .direction = prune_hutchinson_direction
+#define ROW .state_size = prune_row_size, .init = prune_row_init, CURVATURE_SUMS, .passes = prune_row_passes, .direction = prune_row_direction
 #define KFAC .signals = PRUNE_SIGNAL_LAYERS, .needs_weights = true, .state_size = prune_kfac_state_size, .init = prune_kfac_init, \
-             .accumulate = prune_kfac_accumulate, .merge = prune_kfac_merge, .passes = prune_kfac_passes, .gates = prune_kfac_gates, .note = prune_kfac_note, \
+             .accumulate = prune_kfac_accumulate, .merge = prune_kfac_merge, .passes = prune_kfac_passes, .note = prune_kfac_note, \
              .state_ok = prune_kfac_state_ok
 #define STATELESS .state_size = prune_stateless_size, .init = prune_stateless_init, .accumulate = prune_stateless_accumulate, .merge = prune_stateless_merge
 #define ONE_PASS "1 forward and backward pass"

@@ -1,6 +1,6 @@
 /* The driver of criteria; see scoring.h. For each place that gates are wanted at: one pass shared by all criteria (pass 0, gates as they are), one of maps
  * (the host calls back once per forward pass there, so minibatches of other signals would fall apart), one of criteria that want probes of their own, the further passes of criteria that have some (shared
- * by those that set the gates alike), and the candidates of those that move one gate at a time. What is delivered of gates that are shut is zero: gone units
+ * by those of the same directions), and the candidates of those that move one gate at a time. What is delivered of gates that are shut is zero: gone units
  * cannot matter, and every criterion scores them 0. */
 #include "scoring.h"
 
@@ -21,6 +21,8 @@ struct feed {
     uint8_t *here, *part;                /* (items) gates of this place; fed by the pass at hand */
     uint8_t *layers;                     /* (layers of the cfg) what LAYERS is wanted of */
     float *z;                            /* (units) gates in force, then those of the pass */
+    float *v;                            /* (units) direction of the pass's product */
+    const char *no_products;             /* NULL, or why the host has none of this network */
     bool shut;                           /* some gate in force is 0 */
     size_t pass, minibatch;
     int classes;
@@ -49,7 +51,7 @@ static struct kept *kept_of(const void *state) { return (struct kept *)(uintptr_
 static bool gather_alike(const struct prune_criterion *a, const struct prune_criterion *b)
 {
     return a->signals && a->signals == b->signals && a->gate == b->gate && a->state_size == b->state_size && a->init == b->init && a->accumulate == b->accumulate &&
-           a->passes == b->passes && a->gates == b->gates && a->probes == b->probes && a->perturbs == b->perturbs && a->accumulate_perturbed == b->accumulate_perturbed;
+           a->passes == b->passes && a->direction == b->direction && a->probes == b->probes && a->perturbs == b->perturbs && a->accumulate_perturbed == b->accumulate_perturbed;
 }
 
 static bool share_state(struct prune_scored *items, size_t i)
@@ -232,7 +234,7 @@ static void deliver(struct feed *f, const struct prune_signals *signals)
 
 static enum prune_code deliver_open(struct feed *f, struct prune_signals *signals, struct prune_status *st)
 {
-    struct prune_tensor *gated[] = {&signals->gate_batch, &signals->gate_image, &signals->gate_margins, &signals->gate_probes};
+    struct prune_tensor *gated[] = {&signals->gate_batch, &signals->gate_image, &signals->gate_margins, &signals->gate_probes, &signals->gate_product};
     enum { GATED = sizeof gated / sizeof *gated };
     void *copies[GATED] = {NULL};
     bool done = true;
@@ -275,7 +277,7 @@ static enum prune_code run_pass(struct feed *f, unsigned signals, struct prune_s
     const struct prune_score_input *in = &f->s->input;
     int rivals = in->rivals ? in->rivals : PRUNE_DEFAULT_RIVALS, probes = in->probes ? in->probes : f->probes;
     if (!in->rivals && f->classes > 1 && rivals > f->classes - 1) rivals = f->classes - 1;
-    const struct prune_score_options options = {.minibatch = f->minibatch, .signals = signals, .rivals = signals & PRUNE_SIGNAL_MARGINS ? rivals : 0,
+    const struct prune_score_options options = {.minibatch = f->minibatch, .signals = signals, .direction = f->v, .rivals = signals & PRUNE_SIGNAL_MARGINS ? rivals : 0,
                                                 .probes = signals & PRUNE_SIGNAL_CURVATURE ? probes : 0, .fisher = in->kfac.fisher,
                                                 .layers = signals & PRUNE_SIGNAL_LAYERS ? f->layers : NULL};
     if (options.layers) prune_kfac_wanted(in, f->pass, f->layers);
@@ -321,23 +323,34 @@ static enum prune_code first_pass(struct feed *f, enum kind kind, struct prune_s
     return signals ? run_pass(f, signals, st) : PRUNE_OK;
 }
 
-static bool alike(const struct prune_criterion *a, const struct prune_criterion *b) { return a->passes && a->passes == b->passes && a->gates == b->gates; }
+static bool alike(const struct prune_criterion *a, const struct prune_criterion *b) { return a->passes && a->passes == b->passes && a->direction == b->direction; }
 
-/* Passes 1, 2, ... of items[first] and of those behind it that set the gates as it does. */
+/* Products, not differences; says why not where the user has not asked for these. */
+static bool takes_products(const struct feed *f, const struct prune_criterion *c)
+{
+    if (!c->direction || f->s->input.step > 0) return false;
+    if (f->no_products) fprintf(stderr, "%s: by differences of gate gradients, not by exact products: %s\n", c->name, f->no_products);
+    return !f->no_products;
+}
+
+/* Passes 1, 2, ... of items[first] and of those behind it that have its directions. Without directions the gates are as they are. */
 static enum prune_code further_passes(struct feed *f, size_t first, struct prune_status *st)
 {
     const struct prune_criterion *c = f->items[first].criterion;
     size_t passes = c->passes(&f->s->input);
     unsigned signals = 0;
+    bool products = takes_products(f, c);
     enum prune_code rc = PRUNE_OK;
     for (size_t i = 0; i < f->count; i++) {
         f->part[i] = f->here[i] && alike(c, f->items[i].criterion);
         if (f->part[i]) signals |= f->items[i].criterion->signals;
     }
-    for (f->pass = 1; !rc && f->pass < passes; f->pass++) {
+    for (f->pass = 1; !rc && f->pass < passes; f->pass += products ? 2 : 1) {
         gates_in_force(f);
-        c->gates(&f->s->input, f->pass, f->z);
-        rc = run_pass(f, signals, st);
+        if (c->direction) c->direction(&f->s->input, f->pass, f->v);
+        if (c->direction && !products) prune_gates_move(&f->s->input, f->pass, f->v, f->z);
+        for (size_t u = 0; products && u < f->s->input.units->count; u++) f->v[u] *= f->z[u];   /* in shares of the gate: a shut one does not move */
+        rc = run_pass(f, products ? PRUNE_SIGNAL_PRODUCT : signals, st);
     }
     gates_in_force(f);
     return rc;
@@ -442,13 +455,16 @@ enum prune_code prune_scoring_feed(const struct prune_scoring *s, struct prune_s
     f.part = calloc(count, 1);
     f.z = calloc(units + 1, sizeof *f.z);
     f.layers = calloc((s->input.net ? s->input.net->layer_count : 0) + 1, 1);
-    if (!f.here || !f.part || !f.z || !f.layers) rc = prune_fail_memory(st, 2 * count + units * sizeof *f.z, "scores");
+    f.v = calloc(units + 1, sizeof *f.v);
+    f.no_products = s->host->capabilities & PRUNE_SIGNAL_PRODUCT ? net.no_products : "the host has none";
+    if (!f.here || !f.part || !f.z || !f.layers || !f.v) rc = prune_fail_memory(st, 2 * count + 2 * units * sizeof *f.z, "scores");
     for (int p = 0; !rc && p < PLACE_COUNT; p++) rc = feed_place(&f, PLACES[p].gate, st);
     prune_background_drain(s->input.background);   /* after a failure too: its jobs write into states */
     free(f.layers);
     free(f.here);
     free(f.part);
     free(f.z);
+    free(f.v);
     if (rc) return rc;
     facts->images += more.images;
     facts->loss_sum = more.loss_sum;

@@ -24,7 +24,7 @@ FLOAT, DOUBLE, STEP, ORACLE = (1e-4, 5e-6), (1e-6, 1e-8), (1e-3, 1e-3), (1e-5, 1
 TOLERANCE = {
     "taylor-fo": FLOAT, "taylor-fg": FLOAT, "taylor-weight": FLOAT, "taylor-weight-group": FLOAT, "bn-taylor": FLOAT, "taylor-output": FLOAT,
     "grad-magnitude": FLOAT, "grad-magnitude-layer": FLOAT, "taylor-logits": FLOAT, "taylor-logits-greedy": FLOAT, "hrank": (1e-7, 0),
-    "taylor-so": STEP, "taylor-so-row": STEP, "obd": STEP,
+    "taylor-so": STEP, "taylor-so-row": FLOAT, "obd": STEP,
     "magnitude": DOUBLE, "magnitude-l1": DOUBLE, "magnitude-layer": DOUBLE, "bn-scale": DOUBLE, "fpgm": DOUBLE,
 }
 RANDOM = {"random", "taylor-so-hutchinson", "obd-hutchinson", "taylor-so-gn", "obd-gn"}     # checks of their own, below

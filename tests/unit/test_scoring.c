@@ -17,8 +17,8 @@ enum { UNITS = 3, IMAGES = 5, MAX_PASSES = 64 };
 static const double A[UNITS][UNITS] = {{2, 0.5, -1}, {0.5, -1, 0.25}, {-1, 0.25, 4}};
 static const double C[IMAGES][UNITS] = {{1, 0, 2}, {-1, 1, 0}, {0.5, 2, -3}, {0, 1, 1}, {2, -1, 0}};
 
-struct pass { struct prune_score_options options; float z[UNITS]; enum prune_gate_place place; };
-struct fake { float z[UNITS]; enum prune_gate_place place; struct pass passes[MAX_PASSES]; size_t count, attached, perturbs, stop_after, fail_at; struct prune_candidates seen; };
+struct pass { struct prune_score_options options; float z[UNITS], direction[UNITS]; enum prune_gate_place place; };
+struct fake { float z[UNITS]; enum prune_gate_place place; struct pass passes[MAX_PASSES]; size_t count, attached, perturbs, stop_after, fail_at; struct prune_candidates seen; const char *no_products; };
 
 static struct prune_status st;
 
@@ -40,8 +40,8 @@ static struct fake *fake_of(struct prune_host_net *net) { return (struct fake *)
 
 static void fake_facts(const struct prune_host_net *net, struct prune_net_facts *out)
 {
-    (void)net;
-    *out = (struct prune_net_facts){.batch = 2, .classes = 10};
+    const struct fake *f = (const struct fake *)(const void *)net;
+    *out = (struct prune_net_facts){.batch = 2, .classes = 10, .no_products = f->no_products};
 }
 
 static enum prune_code fake_attach(struct prune_host_net *net, const struct prune_gate_site *sites, size_t count, size_t units, struct prune_status *s)
@@ -66,7 +66,7 @@ static enum prune_code fake_set(struct prune_host_net *net, const float *z, size
 /* One probe or rival after the other: probes have the squares 1, 4, 9, ... times the image's number, the same for each unit. */
 static enum prune_code minibatch(struct fake *f, size_t first, size_t n, const struct prune_score_options *o, prune_sink sink, void *user, struct prune_status *s)
 {
-    double batch[UNITS] = {0};
+    double batch[UNITS] = {0}, product[UNITS] = {0};
     float image[IMAGES * UNITS], margins[IMAGES * 16], gate_margins[IMAGES * 16 * UNITS], probes[IMAGES * 16 * UNITS];
     size_t rivals = (size_t)o->rivals, probe_count = (size_t)o->probes;
     struct prune_signals signals = {.minibatch = first, .images = n, .units = UNITS};
@@ -81,6 +81,11 @@ static enum prune_code minibatch(struct fake *f, size_t first, size_t n, const s
         for (size_t k = 0; k < probe_count * UNITS; k++) probes[b * probe_count * UNITS + k] = (float)(k % UNITS + 1);
     }
     if (o->signals & PRUNE_SIGNAL_GATE_BATCH) signals.gate_batch = (struct prune_tensor){.data = batch, .type = PRUNE_F64, .rank = 1, .shape = {UNITS}, .strides = {1}};
+    if (o->signals & PRUNE_SIGNAL_PRODUCT) {
+        for (int u = 0; u < UNITS; u++)
+            for (int k = 0; k < UNITS; k++) product[u] += A[u][k] * (double)o->direction[k];
+        signals.gate_product = (struct prune_tensor){.data = product, .type = PRUNE_F64, .rank = 1, .shape = {UNITS}, .strides = {1}};
+    }
     if (o->signals & PRUNE_SIGNAL_GATE_IMAGE)
         signals.gate_image = (struct prune_tensor){.data = image, .type = PRUNE_F32, .rank = 2, .shape = {n, UNITS}, .strides = {UNITS, 1}};
     if (rivals) {
@@ -100,6 +105,7 @@ static enum prune_code fake_score(struct prune_host_net *net, const struct prune
     struct pass *p = &f->passes[f->count++];
     *p = (struct pass){.options = *o, .place = f->place};
     memcpy(p->z, f->z, sizeof p->z);
+    if (o->signals & PRUNE_SIGNAL_PRODUCT) memcpy(p->direction, o->direction, sizeof p->direction);
     if (f->fail_at == f->count) return prune_fail(s, "the host broke");
     for (size_t at = set->first; at < end; at += o->minibatch) {
         enum prune_code rc = minibatch(f, at, at + o->minibatch < end ? o->minibatch : end - at, o, sink, user, s);
@@ -148,7 +154,7 @@ struct rig { struct fake fake; struct prune_host host; struct prune_scoring s; s
 
 static void rig_open(struct rig *r, const char *const *names, size_t count)
 {
-    *r = (struct rig){.host = {.version = PRUNE_HOST_VERSION, .size = sizeof r->host, .capabilities = PRUNE_SIGNALS | PRUNE_CAN_PERTURB, .name = "fake", .facts = fake_facts,
+    *r = (struct rig){.host = {.version = PRUNE_HOST_VERSION, .size = sizeof r->host, .capabilities = (PRUNE_SIGNALS & ~(unsigned)PRUNE_SIGNAL_PRODUCT) | PRUNE_CAN_PERTURB, .name = "fake", .facts = fake_facts,
                                .gates_attach = fake_attach, .gates_set = fake_set, .score = fake_score, .perturb = fake_perturb, .interrupted = fake_interrupted}};
     r->host.context = &r->fake;
     r->s = (struct prune_scoring){.host = &r->host, .host_net = (struct prune_host_net *)(void *)&r->fake, .input = {.units = &THREE, .seed = 1}};
@@ -284,6 +290,52 @@ static void all_gates_at_once_give_the_row(void **state)
         near((double)up - 1, 1e-2 / sqrt(3), 1e-7);
     }
     rig_close(&r);
+}
+
+/* A pass a direction, gates as they are; shut ones do not move. */
+static void products_take_the_place_of_differences(void **state)
+{
+    (void)state;
+    const float z[UNITS] = {1, 0, 1};
+    for (int shut = 0; shut < 2; shut++) {
+        struct rig r;
+        OPEN(&r, "taylor-so-row", "obd-hutchinson");
+        r.host.capabilities |= PRUNE_SIGNAL_PRODUCT;
+        r.s.z = shut ? z : NULL;
+        rig_feed(&r);
+        assert_int_equal(r.fake.count, 1 + 1 + 8);
+        for (size_t p = 0; p < r.fake.count; p++) {
+            assert_int_equal(r.fake.passes[p].options.signals, p ? PRUNE_SIGNAL_PRODUCT : PRUNE_SIGNAL_GATE_BATCH);
+            assert_memory_equal(r.fake.passes[p].z, shut ? z : OPEN_GATES, sizeof z);
+            if (p) assert_true(fabsf(r.fake.passes[p].direction[1]) == (shut ? 0 : 1) && fabsf(r.fake.passes[p].direction[0]) == 1);
+        }
+        for (int u = 0; u < UNITS; u++) {
+            double row = A[u][0] + (shut ? 0 : A[u][1]) + A[u][2], diagonal = 0;
+            for (size_t p = 2; p < 10; p++)
+                for (int k = 0; k < UNITS; k++) diagonal += A[u][k] * (double)r.fake.passes[p].direction[k] * (double)r.fake.passes[p].direction[u] / 8;
+            near(r.items[0].scores[u], shut && u == 1 ? 0 : pow(mean_gradient(u, shut ? z : OPEN_GATES) - row / 2, 2), 1e-12);
+            near(r.items[1].scores[u], diagonal / 2, 1e-12);
+        }
+        rig_close(&r);
+    }
+}
+
+static void differences_where_the_network_has_no_products_or_a_step_is_given(void **state)
+{
+    (void)state;
+    for (int step = 0; step < 2; step++) {
+        struct rig r;
+        OPEN(&r, "taylor-so-row");
+        r.host.capabilities |= PRUNE_SIGNAL_PRODUCT;
+        if (step) r.s.input.step = .02;
+        else r.fake.no_products = "[normalization] has no tangent pass";
+        rig_feed(&r);
+        assert_int_equal(r.fake.count, 3);
+        assert_int_equal(r.fake.passes[1].options.signals, PRUNE_SIGNAL_GATE_BATCH);
+        near((double)r.fake.passes[1].z[0] - 1, (step ? .02 : .01) / sqrt(3), 1e-7);
+        for (int u = 0; u < UNITS; u++) near(r.items[0].scores[u], pow(mean_gradient(u, OPEN_GATES) - (A[u][0] + A[u][1] + A[u][2]) / 2, 2), 1e-9);
+        rig_close(&r);
+    }
 }
 
 /* v_u (H v)_u = H_uu + sum over others of v_u v_k H_uk: with 8 probes off the diagonal by the mean of 8 products of signs. */
@@ -498,7 +550,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(plain_signals_share_one_pass), cmocka_unit_test(criteria_without_images_need_no_host),
         cmocka_unit_test(criteria_get_their_gates_where_they_are_defined), cmocka_unit_test(one_gate_at_a_time_gives_the_second_derivative),
-        cmocka_unit_test(all_gates_at_once_give_the_row), cmocka_unit_test(hutchinson_shares_its_passes_and_averages_over_signs),
+        cmocka_unit_test(all_gates_at_once_give_the_row), cmocka_unit_test(products_take_the_place_of_differences),
+        cmocka_unit_test(differences_where_the_network_has_no_products_or_a_step_is_given), cmocka_unit_test(hutchinson_shares_its_passes_and_averages_over_signs),
         cmocka_unit_test(hutchinson_comes_to_the_diagonal_with_many_probes_and_depends_on_the_seed_alone), cmocka_unit_test(shut_gates_stay_shut_and_score_nothing),
         cmocka_unit_test(gauss_newton_averages_squares_of_probes), cmocka_unit_test(logits_are_expanded_and_the_loss_is_exact),
         cmocka_unit_test(far_margins_neither_overflow_nor_vanish), cmocka_unit_test(steps_are_the_users_or_the_estimators_own),
