@@ -245,11 +245,10 @@ void backward_convolutional_layer(layer l, network net)
     }
     struct batchnorm_rest rest = batchnorm_backward_sums(&l, net, l.activation, l.batch_normalize);
     bool weights_wanted = !host_context()->gates_only;
-    if (host_context()->keep_deltas) {
-        batchnorm_rest_all(&rest);
-        rest.normals = NULL;
+    if (!weights_wanted && !net.delta) {
+        if (host_context()->keep_deltas) batchnorm_rest_all(&rest);
+        return;
     }
-    if (!weights_wanted && !net.delta) return;
     if (winograd_suits(&l)) {
         struct winograd_plan plan = winograd_plan_make(&l);
         winograd_backward(&l, &plan, &rest, net.input, net.delta);

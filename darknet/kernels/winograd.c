@@ -82,6 +82,7 @@ struct job {
     const struct batchnorm_rest *rest;
     const float *u, *turned;   /* packed filters, forward and for the input gradient */
     float *updates;            /* (tasks, 36, n, c); NULL: not wanted */
+    bool in_place;             /* deltas are finished where they lie: units are whole images */
 };
 
 static size_t filters_size(int outs, int ins, int rows) { return K * winograd_pitch((size_t)(ceiling(outs, rows) * rows * ins)); }
@@ -201,7 +202,8 @@ static const float *take_delta(const struct job *j, struct winograd_span s, stru
     from->top = at_least(0, s.row * SIDE - 1);
     from->height = bottom - from->top;
     size_t n = (size_t)(from->height * p->w);
-    float *delta = pool_scratch(thread, POOL_PARTIAL, (size_t)(p->images * p->n) * (size_t)at_most(p->h, p->band * SIDE + 2) * (size_t)p->w);
+    float *delta = j->in_place ? j->l->delta + (size_t)(s.image * p->n) * plane
+                               : pool_scratch(thread, POOL_PARTIAL, (size_t)(p->images * p->n) * (size_t)at_most(p->h, p->band * SIDE + 2) * (size_t)p->w);
     for (int i = 0; i < s.images; ++i) {
         for (int f = 0; f < p->n; ++f) {
             size_t at = (size_t)((s.image + i) * p->n + f) * plane + (size_t)(from->top * p->w);
@@ -288,8 +290,13 @@ void winograd_backward(const layer *l, const struct winograd_plan *p, const stru
         winograd_wide_backward(l, p, input, input_delta);
         return;
     }
-    struct job j = {.p = p, .l = l, .rest = rest, .input = input, .input_delta = input_delta};
+    const struct batchnorm_rest finished = {.l = l};
+    struct job j = {.p = p, .l = l, .rest = rest, .input = input, .input_delta = input_delta, .in_place = host_context()->keep_deltas && p->bands == 1};
 
+    if (host_context()->keep_deltas && !j.in_place) {
+        batchnorm_rest_all(rest);
+        j.rest = &finished;
+    }
     if (input_delta) j.turned = filters_make(l, true);
     if (!host_context()->gates_only) j.updates = pool_buffer(POOL_COPY, (size_t)p->tasks * K * winograd_pitch((size_t)(p->n * p->c)) * sizeof(float));
     pool_run(p->tasks, backward_task, &j);

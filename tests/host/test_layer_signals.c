@@ -6,6 +6,7 @@
 
 #include "../../darknet/host_net.h"
 #include "../../darknet/kernels/vector.h"
+#include "../../darknet/kernels/winograd.h"
 #include "../../plugin/model/weights_file.h"
 
 enum { MOST_LAYERS = 12, LAYER_COUNT = 11, TOLD = 9, MOST_WEIGHTS = 64 * 64 * 9, MOST_IMAGES = 64 };
@@ -217,6 +218,30 @@ static void gradients_times_patches_are_gradients_of_weights(void **state)
         }
         vector_ops_force(NULL);
     }
+}
+
+/* Winograd in bands of rows, whose neighbours read each other's deltas; and as the lowest layer that is wanted, whose own input gradient nobody needs. */
+static void large_maps_are_told_band_by_band(void **state)
+{
+    (void)state;
+    struct pair p = {make_classifier_data(""), write_text("bands.cfg", "[net]\nbatch=4\nsubdivisions=1\nwidth=48\nheight=48\nchannels=3\nlearning_rate=0.05\nmax_batches=1000\n"
+        "[convolutional]\nbatch_normalize=1\nfilters=40\nsize=3\nstride=1\npad=1\nactivation=leaky\n[convolutional]\nbatch_normalize=1\nfilters=40\nsize=3\nstride=1\npad=1\n"
+        "activation=leaky\n[avgpool]\n[connected]\noutput=3\nactivation=linear\n[softmax]\n"), NULL};
+    struct prune_host_net *net = open_pair(&p, 4, 2, false);
+    const layer *l = &net->open.net->layers[1];
+    const uint8_t wanted[] = {0, 1, 0, 0, 0};
+    struct prune_score_options o = OWN;
+    if (winograd_suits(l)) assert_true(winograd_plan_make(l).bands > 1);
+    struct heard *h = hear(net, &p, 0, 4, with(OWN, PRUNE_SIGNAL_PARAMETERS));
+    assert_int_equal(h->layers, 3);
+    assert_products_are_gradients(h, "bands");
+    o.layers = wanted;
+    struct heard *alone = hear(net, &p, 0, 4, o);
+    assert_int_equal(alone->layers, 1);
+    assert_memory_equal(alone->of[0].gradient, h->of[1].gradient, 4 * h->of[1].outputs * sizeof(float));
+    heard_free(h);
+    heard_free(alone);
+    host()->close(net);
 }
 
 static double evaluated_loss(struct prune_host_net *net, const struct pair *p)
@@ -443,7 +468,7 @@ static int teardown(void **state) { (void)state; fixture_close(); return 0; }
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(gradients_times_patches_are_gradients_of_weights), TEST(and_equal_differences_of_the_loss), TEST(other_signals_gates_and_choices_change_no_bit),
+        TEST(gradients_times_patches_are_gradients_of_weights), TEST(large_maps_are_told_band_by_band), TEST(and_equal_differences_of_the_loss), TEST(other_signals_gates_and_choices_change_no_bit),
         TEST(draws_depend_on_seed_and_image_alone), TEST(training_tells_layers_and_does_not_notice), TEST(what_backward_passes_do_not_reach_is_left_out)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
