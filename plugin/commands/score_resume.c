@@ -53,12 +53,25 @@ static enum prune_code count_images(struct prune_resume *r, struct prune_scoring
     return rc;
 }
 
+/* Factors of which only a share of the layers is there at a time cannot go on with more images. */
+static enum prune_code check_shares(const struct prune_score_input *in, const struct prune_scored *items, size_t count, struct prune_status *st)
+{
+    for (size_t i = 0; i < count; i++) {
+        const struct prune_criterion *c = items[i].criterion;
+        if ((c->signals & PRUNE_SIGNAL_LAYERS) && c->passes && c->passes(in) > 1)
+            return prune_fail_usage(st, "criterion '%s' does not fit '-memory' and takes several passes, so it has no state to keep; give more memory, or leave '-state' and '-resume' away",
+                                    c->name);
+    }
+    return PRUNE_OK;
+}
+
 enum prune_code prune_resume_load(struct prune_resume *r, const struct prune_mask_origin *origin, struct prune_scoring *s, struct prune_scored *items, size_t count,
                                   struct prune_scoring_facts *facts, struct prune_status *st)
 {
     size_t done = 0;
     char text[PRUNE_SETTING_ROOM];
     if (!r->to) return PRUNE_OK;
+    if (check_shares(&s->input, items, count, st)) return PRUNE_USAGE;
     r->origin.cfg_path = origin->cfg_path;
     r->origin.weights_path = origin->weights_path;
     memcpy(r->origin.cfg, origin->cfg_hash, sizeof r->origin.cfg);

@@ -128,6 +128,16 @@ static enum prune_code read_numbers(const struct prune_args *a, struct prune_sco
     return PRUNE_OK;
 }
 
+void prune_criteria_notes(const struct prune_scored *items, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        char text[512];
+        bool said = false;
+        for (size_t k = 0; k < i; k++) said |= items[k].state == items[i].state;
+        if (!said && items[i].criterion->note && items[i].criterion->note(items[i].state, text, sizeof text)) fprintf(stderr, "note: %s: %s\n", items[i].criterion->name, text);
+    }
+}
+
 /* ---- K-FAC ---- */
 
 /* One of `names` (NULL behind the last) by its number; the first where the flag is not given. */

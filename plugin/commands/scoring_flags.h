@@ -24,6 +24,9 @@ enum prune_code prune_criteria_init(struct prune_criteria_list *l, const struct 
 /* Scores of all from their states; "all" loses those that fail here, as above. */
 enum prune_code prune_criteria_finish(struct prune_criteria_list *l, const struct prune_score_input *in, struct prune_status *st);
 
+/* A line on stderr for what the user should know about finished scores, once for criteria of one state. */
+void prune_criteria_notes(const struct prune_scored *items, size_t count);
+
 /* K-FAC and what scores are divided by; for `run` as well. */
 #define PRUNE_KFAC_FLAGS {"kfac-samples", true}, {"kfac-decay", true}, {"damping", true}, {"fisher", true}, {"normalize", true}, {"memory", true}, {"scale", true}
 #define PRUNE_KFAC_HELP \

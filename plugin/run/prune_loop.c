@@ -119,6 +119,7 @@ static enum prune_code fresh_scores(struct loop *l, struct prune_status *st)
     if (!rc && l->passes) rc = scoring_pass(l, st);
     prune_background_drain(l->background);
     if (!rc) rc = prune_scored_finish(&l->scored, 1, &l->input, st);
+    if (!rc && l->scored.criterion->note) l->r->noted += l->scored.criterion->note(l->scored.state, l->r->note, sizeof l->r->note);
     release_weights(l);
     l->r->score_seconds += prune_now() - start;
     return rc;

@@ -37,6 +37,7 @@ struct prune_loop_result {
     bool target_met;                 /* false: a floor stopped the removal, or the user did */
     const char *stopped_by;          /* NULL, "-max-loss", "-min-accuracy" */
     double floor_value;              /* what was measured when it stopped */
+    size_t noted; char note[256];    /* iterations whose scores came with a note; the last one */
 };
 
 /* Ends with the mask in w->removed (network masked, not yet rewritten) and momentum reset. PRUNE_INTERRUPTED: the user asked to stop; the

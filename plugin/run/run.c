@@ -188,6 +188,7 @@ static enum prune_code prune_while_training(struct run *r, struct prune_status *
     loop->step = r->step;
     say_plan(r);
     enum prune_code rc = prune_loop(&r->work, loop, &r->pruned, st);
+    if (r->pruned.noted) fprintf(stderr, "note: %s in %zu of %zu iterations; in the last of them %s\n", loop->criterion->name, r->pruned.noted, r->pruned.iterations, r->pruned.note);
     read_facts(r);   /* the training list is known now */
     if (!rc && r->pruned.stopped_by)
         fprintf(stderr, "removal stopped by %s (measured %g); rolled back to the last state that held\n", r->pruned.stopped_by, r->pruned.floor_value);

@@ -13,7 +13,8 @@ static const char KIND[] = "score";
 
 /* ---- settings ---- */
 
-enum kind { SIZE, SEED, INT, PROBES, BOOL, DOUBLE, GATE };
+enum kind { SIZE, SEED, INT, PROBES, BOOL, DOUBLE, GATE, FISHER };
+static const char *const FISHERS[] = {[PRUNE_FISHER_SAMPLED] = "sampled", [PRUNE_FISHER_EMPIRICAL] = "empirical"};
 static const struct setting { const char *name; enum kind kind; size_t at; } SETTINGS[] = {
     {"seed", SEED, offsetof(struct prune_scoring, input.seed)},
     {"minibatch", SIZE, offsetof(struct prune_scoring, minibatch)},
@@ -25,8 +26,11 @@ static const struct setting { const char *name; enum kind kind; size_t at; } SET
     {"first", SIZE, offsetof(struct prune_scoring, set.first)},
     {"drawn", BOOL, offsetof(struct prune_scoring, set.drawn)},
     {"letterbox", INT, offsetof(struct prune_scoring, set.letterbox)},
+    {"kfac-samples", DOUBLE, offsetof(struct prune_scoring, input.kfac.samples)},
+    {"kfac-decay", DOUBLE, offsetof(struct prune_scoring, input.kfac.decay)},
+    {"fisher", FISHER, offsetof(struct prune_scoring, input.kfac.fisher)},
 };
-enum { SETTING_COUNT = sizeof SETTINGS / sizeof *SETTINGS };
+enum { SETTING_COUNT = sizeof SETTINGS / sizeof *SETTINGS, FIRST_SETTINGS = SETTING_COUNT - 3 };   /* files from before the others were there do without: they mean 0 */
 
 const char *prune_score_setting(size_t i) { return i < SETTING_COUNT ? SETTINGS[i].name : NULL; }
 
@@ -43,6 +47,7 @@ void prune_score_setting_text(const struct prune_scoring *s, size_t i, char text
         break;
     case BOOL: snprintf(text, PRUNE_SETTING_ROOM, "%d", *(const bool *)at); break;
     case DOUBLE: snprintf(text, PRUNE_SETTING_ROOM, "%.17g", *(const double *)at); break;
+    case FISHER: snprintf(text, PRUNE_SETTING_ROOM, "%s", FISHERS[*(const enum prune_fisher *)at]); break;
     case GATE: snprintf(text, PRUNE_SETTING_ROOM, "%s", prune_gate_choice_name(*(const enum prune_gate_choice *)at)); break;
     }
 }
@@ -63,13 +68,24 @@ static bool read_double(const char *text, double *out)
     return end != text && !*end && isfinite(*out);
 }
 
+static bool read_fisher(const char *text, enum prune_fisher *out)
+{
+    for (int i = 0; i < (int)(sizeof FISHERS / sizeof *FISHERS); i++) {
+        if (strcmp(FISHERS[i], text) != 0) continue;
+        *out = (enum prune_fisher)i;
+        return true;
+    }
+    return false;
+}
+
 static bool read_setting(struct prune_scoring *s, const struct setting *setting, const char *text)
 {
-    static const uint64_t most[] = {[SIZE] = SIZE_MAX, [SEED] = UINT64_MAX, [INT] = INT_MAX, [PROBES] = INT_MAX, [BOOL] = 1, [DOUBLE] = 0, [GATE] = 0};
+    static const uint64_t most[] = {[SIZE] = SIZE_MAX, [SEED] = UINT64_MAX, [INT] = INT_MAX, [PROBES] = INT_MAX, [BOOL] = 1, [DOUBLE] = 0, [GATE] = 0, [FISHER] = 0};
     void *at = (char *)s + setting->at;
     uint64_t whole = 0;
     double value = 0;
     if (setting->kind == GATE) return prune_gate_choice_parse(text, at);
+    if (setting->kind == FISHER) return read_fisher(text, at);
     if (setting->kind == PROBES && strcmp(text, "exact") == 0) return *(int *)at = PRUNE_PROBES_EXACT, true;
     if (setting->kind == DOUBLE ? !read_double(text, &value) || value < 0 : !read_whole(text, most[setting->kind], &whole)) return false;
     switch (setting->kind) {
@@ -79,7 +95,7 @@ static bool read_setting(struct prune_scoring *s, const struct setting *setting,
     case PROBES: *(int *)at = (int)whole; break;
     case BOOL: *(bool *)at = whole != 0; break;
     case DOUBLE: *(double *)at = value; break;
-    case GATE: break;
+    case GATE: case FISHER: break;
     }
     return true;
 }
@@ -147,7 +163,8 @@ enum prune_code prune_score_state_settings(const struct prune_state_file *f, str
     enum prune_code rc = check_kind(f, st);
     for (size_t i = 0; !rc && i < SETTING_COUNT; i++) {
         char text[PRUNE_SETTING_ROOM];
-        if (!prune_state_fact(f, SETTINGS[i].name, text, sizeof text) || !read_setting(s, &SETTINGS[i], text)) rc = no_fact(f, SETTINGS[i].name, st);
+        bool there = prune_state_fact(f, SETTINGS[i].name, text, sizeof text);
+        if (there ? !read_setting(s, &SETTINGS[i], text) : i < FIRST_SETTINGS) rc = no_fact(f, SETTINGS[i].name, st);
     }
     if (!rc && !s->minibatch && f->count) rc = s->set.data_path ? no_fact(f, "minibatch", st) : PRUNE_OK;
     return rc;
