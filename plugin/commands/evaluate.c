@@ -24,6 +24,8 @@ static const char USAGE[] =
     "  -other-weights 0|1\n"
     "                    1: the mask may have been made with other weights of the same cfg (default: 0)\n"
     "  -shut L:C[,L:C]   shut the gate of the unit that has channel C of layer L\n"
+    "  -recalibrate N    first average batch-norm statistics over N training images, drawn as in\n"
+    "                    training; no file changes (default: 0)\n"
     "  -batch B          images per forward pass (default: the cfg's batch / subdivisions)\n"
     "  -json FILE        all numbers, machine-readable\n"
     "  -predictions FILE what the network said, one line per image or detection (docs/evaluation.md)\n"
@@ -42,6 +44,7 @@ struct job {
     struct prune_project project;
     struct prune_image_set set;
     struct prune_open_options open;
+    long recalibrate;              /* training images; 0: statistics as they are */
     bool other_weights;            /* the mask may be of other weights */
     uint8_t *removed;              /* [units] gates to shut; NULL: none */
     struct prune_lines names;      /* of the classes, as far as the data file has them */
@@ -68,6 +71,7 @@ static enum prune_code read_options(struct job *j, const struct prune_args *a, s
     enum prune_code rc = prune_args_images(a, j->data, PRUNE_DATA_VALID, &j->set, st);
     if (!rc) rc = prune_args_host(a, &j->open, st);
     if (!rc) rc = prune_args_int(a, "batch", 1, INT_MAX, 0, &batch, st);
+    if (!rc) rc = prune_args_int(a, "recalibrate", 0, 1000000000, 0, &j->recalibrate, st);
     if (!rc) rc = prune_args_switch(a, "other-weights", false, &j->other_weights, st);
     if (!rc && j->json) rc = check_output(j, j->json, st);
     if (!rc && j->predictions) rc = check_output(j, j->predictions, st);
@@ -131,7 +135,9 @@ static enum prune_code measure(struct job *j, struct prune_status *st)
     if (!rc && j->predictions && !j->host->write_predictions) rc = prune_fail(st, "host '%s' cannot write predictions", j->host->name);
     if (!rc) rc = j->host->open(j->host->context, j->cfg, j->weights, &j->open, &net, st);
     if (rc) return rc;
+    const struct prune_image_set training = {.data_path = j->data, .role = PRUNE_DATA_TRAIN, .letterbox = j->set.letterbox};
     rc = shut_gates(j, net, st);
+    if (!rc && j->recalibrate) rc = j->host->recalibrate(net, &training, (size_t)j->recalibrate, st);
     if (!rc) rc = j->host->evaluate(net, &j->set, &j->result, st);
     if (!rc && j->predictions) rc = j->host->write_predictions(net, &j->set, j->predictions, st);
     j->host->close(net);
@@ -208,6 +214,7 @@ static enum prune_code write_json(const struct job *j, struct prune_status *st)
     cJSON_AddNumberToObject(json, "letterbox", j->set.letterbox);
     if (j->mask) cJSON_AddStringToObject(json, "mask", j->mask);
     if (j->shut) cJSON_AddStringToObject(json, "shut", j->shut);
+    if (j->recalibrate) cJSON_AddNumberToObject(json, "recalibrated", (double)j->recalibrate);
     prune_report_number(json, "images", (double)e->images);
     prune_report_number(json, "seconds", e->seconds);
     prune_report_number(json, "loss", e->loss);
@@ -231,8 +238,8 @@ static void job_free(struct job *j)
 
 static enum prune_code run(int argc, char **argv, const struct prune_host *host, struct prune_status *st)
 {
-    static const struct prune_flag flags[] = {PRUNE_IMAGE_FLAGS, {"mask", true}, {"other-weights", true}, {"shut", true}, {"batch", true}, {"json", true}, {"predictions", true},
-                                              PRUNE_HOST_FLAGS, {0}};
+    static const struct prune_flag flags[] = {PRUNE_IMAGE_FLAGS, {"mask", true}, {"other-weights", true}, {"shut", true}, {"batch", true}, {"recalibrate", true}, {"json", true},
+                                              {"predictions", true}, PRUNE_HOST_FLAGS, {0}};
     struct job j = {.host = host};
     struct prune_args a;
     enum prune_code rc = prune_args_parse(&a, argc, argv, flags, 3, 3, st);
