@@ -53,8 +53,8 @@ enum prune_code prune_args_kfac(const struct prune_args *a, struct prune_kfac_op
     "  -probes K         random probes: Gauss-Newton per image (default: 4; sosp-i: exact up to 32\n" \
     "                    classes, else 10), Hutchinson in all (default: 8); exact: Gauss-Newton without\n" \
     "                    chance, a probe per class of a softmax\n" \
-    "  -step H           differences of gradients: length of the move of the gates (default: the\n" \
-    "                    criterion's own; docs/criteria.md)\n" \
+    "  -step H           second order by differences of gradients, gates moved by this (default:\n" \
+    "                    exact products; the criterion's own)\n" \
     PRUNE_KFAC_HELP \
     "  -role R           train or valid: the list of the data file (default: train)\n" \
     "  -first N          skip N images of the list (default: 0)\n" \

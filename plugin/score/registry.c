@@ -84,7 +84,7 @@ static const struct prune_criterion CRITERIA[] = {
         .formula = "(g_u - H_uu / 2)^2, H_uu as mean over random signs v of v_u (H v)_u",
         .source = "Molchanov et al. 2019, eq. 4; Hutchinson 1990",
         .signals = PRUNE_SIGNAL_GATE_BATCH,
-        .cost = "1 pass, and 2 per probe (8 probes)",
+        .cost = "1 pass, and a product at twice its cost per probe (8 probes)",
         HUTCHINSON, .accumulate = prune_hutchinson_accumulate, .finish = prune_taylor_so_finish,
     },
     {
@@ -100,7 +100,7 @@ static const struct prune_criterion CRITERIA[] = {
         .formula = "(g_u - (H 1)_u / 2)^2, the whole row by one product",
         .source = "Molchanov et al. 2019, eq. 4",
         .signals = PRUNE_SIGNAL_GATE_BATCH,
-        .cost = "3 passes",
+        .cost = "1 pass, and a product at twice its cost",
         ROW, .accumulate = prune_row_accumulate, .finish = prune_taylor_so_finish,
     },
     {
@@ -152,7 +152,7 @@ static const struct prune_criterion CRITERIA[] = {
         .formula = "|theta_s^T dE/dtheta| + |theta_s^T H theta| / 2, theta the weights into all units that may go",
         .source = "SOSP, eq. 7",
         .signals = PRUNE_SIGNAL_GATE_BATCH,
-        .cost = "3 passes",
+        .cost = "1 pass, and a product at twice its cost",
         .gate = PRUNE_GATE_PRODUCERS,
         ROW, .accumulate = prune_row_accumulate, .finish = prune_sosp_h_finish,
     },
