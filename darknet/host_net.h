@@ -61,7 +61,8 @@ enum prune_code host_perturb(struct prune_host_net *n, const struct prune_image_
                              prune_perturb_sink sink, void *user, struct prune_status *st);
 enum prune_code host_recalibrate(struct prune_host_net *n, const struct prune_image_set *set, size_t images, struct prune_status *st);
 enum prune_code host_forward(struct prune_host_net *n, const float *input, size_t images, struct prune_status *st);
-enum prune_code host_forward_layers(struct prune_host_net *n, const float *input, size_t images, int first, int last, struct prune_status *st);
+enum prune_code host_forward_layers(struct prune_host_net *n, const float *input, const struct prune_given_output *given, size_t given_count, size_t images, int first,
+                                    int last, struct prune_status *st);
 enum prune_code host_output(struct prune_host_net *n, int layer, struct prune_tensor *view, struct prune_status *st);
 enum prune_code host_load_images(struct prune_host_net *n, const struct prune_image_set *set, size_t wanted, float *input, size_t *got, struct prune_status *st);
 enum prune_code host_milliseconds(struct prune_host_net *n, double *per_image, struct prune_status *st);

@@ -90,10 +90,11 @@ static void infer(network *net) { infer_layers(net, 0, net->n - 1); }
 
 enum prune_code host_forward(struct prune_host_net *n, const float *input, size_t images, struct prune_status *st)
 {
-    return host_forward_layers(n, input, images, 0, n->open.net->n - 1, st);
+    return host_forward_layers(n, input, NULL, 0, images, 0, n->open.net->n - 1, st);
 }
 
-enum prune_code host_forward_layers(struct prune_host_net *n, const float *input, size_t images, int first, int last, struct prune_status *st)
+enum prune_code host_forward_layers(struct prune_host_net *n, const float *input, const struct prune_given_output *given, size_t given_count, size_t images, int first,
+                                    int last, struct prune_status *st)
 {
     network *net = n->open.net;
     struct host_pause pause;
@@ -101,10 +102,17 @@ enum prune_code host_forward_layers(struct prune_host_net *n, const float *input
         return prune_fail(st, "%zu images cannot go through '%s' at once: it was opened for 1 to %d", images, n->open.cfg.path, n->batch);
     if (net->w != n->open.shape.w || net->h != n->open.shape.h)
         return prune_fail(st, "'%s' is in multi-scale training at %dx%d; stop training first", n->open.cfg.path, net->w, net->h);
-    if (first < 0 || last >= net->n || first > last) return prune_fail(st, "no layers %d to %d in '%s': it has layers 0 to %d", first, last, n->open.cfg.path, net->n - 1);
+    if (first < 0 || last >= net->n) return prune_fail(st, "no layers %d to %d in '%s': it has layers 0 to %d", first, last, n->open.cfg.path, net->n - 1);
+    for (size_t i = 0; i < given_count; i++)
+        if (given[i].layer < 0 || given[i].layer >= net->n)
+            return prune_fail(st, "no layer %d in '%s': it has layers 0 to %d", given[i].layer, n->open.cfg.path, net->n - 1);
     host_pause_begin(n, &pause);
     set_batch_network(net, (int)images);
-    if (input) memcpy(net->input, input, images * (size_t)net->inputs * sizeof *input);
+    memcpy(net->input, input, images * (size_t)net->inputs * sizeof *input);
+    for (size_t i = 0; i < given_count; i++) {
+        const layer *l = &net->layers[given[i].layer];
+        memcpy(l->output, given[i].values, images * (size_t)l->outputs * sizeof *l->output);
+    }
     infer_layers(net, first, last);
     host_pause_end(n, &pause);
     n->forward_images = (int)images;

@@ -118,6 +118,8 @@ struct prune_perturbed {
 };
 typedef enum prune_code (*prune_perturb_sink)(void *user, const struct prune_perturbed *piece, struct prune_status *st);
 
+struct prune_given_output { int layer; const float *values; /* (images, outputs) */ };
+
 struct prune_step_options { double rate, momentum, decay; };
 struct prune_step { double loss; size_t images; uint64_t iteration; };
 
@@ -174,9 +176,9 @@ struct prune_host {
     /* Inference on raw input (n, c, h, w) with rolling statistics; output(layer) is a view of (n, outputs) valid until the next call. */
     enum prune_code (*forward)(struct prune_host_net *net, const float *input, size_t n, struct prune_status *st);
     enum prune_code (*output)(struct prune_host_net *net, int layer, struct prune_tensor *view, struct prune_status *st);
-    /* Layers first .. last alone, n images, on what the layers before them hold: of the last pass, or written into their views since (each has room for a
-     * whole batch). input (n, c, h, w) as in forward; NULL where first > 0 and none of these layers reads it. */
-    enum prune_code (*forward_layers)(struct prune_host_net *net, const float *input, size_t n, int first, int last, struct prune_status *st);
+    /* Layers first .. last alone (first > last: none), n images, on outputs of earlier layers that are given; those of others are not to be read. */
+    enum prune_code (*forward_layers)(struct prune_host_net *net, const float *input, const struct prune_given_output *given, size_t given_count, size_t n, int first,
+                                      int last, struct prune_status *st);
     /* Images of a set as network input, for verify: writes up to n images of (c, h, w) floats, *got = how many. */
     enum prune_code (*load_images)(struct prune_host_net *net, const struct prune_image_set *set, size_t n, float *input, size_t *got, struct prune_status *st);
     enum prune_code (*milliseconds)(struct prune_host_net *net, double *per_image, struct prune_status *st); /* batch 1, median */

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { NEW = 2 };                        /* wanted[]: kept from this sweep on, to be filled by it */
 static const double DEFAULT_MEMORY = 2147483648.0;
 
 static enum prune_code side_open(struct prune_walk_side *s, const struct prune_host *host, const struct prune_walk_input *in, int side, struct prune_status *st)
@@ -13,7 +14,8 @@ static enum prune_code side_open(struct prune_walk_side *s, const struct prune_h
     s->shape = in->shape[side];
     s->kept = calloc(layers + 1, sizeof *s->kept);
     s->wanted = calloc(layers + 1, 1);
-    if (!s->kept || !s->wanted) return prune_fail_memory(st, layers * sizeof *s->kept, "kept outputs");
+    s->given = calloc(layers + 1, sizeof *s->given);
+    if (!s->kept || !s->wanted || !s->given) return prune_fail_memory(st, layers * sizeof *s->kept, "kept outputs");
     enum prune_code rc = host->open(host->context, in->cfg[side], in->weights[side], &in->open, &s->net, st);
     if (rc) return rc;
     host->facts(s->net, &facts);
@@ -58,6 +60,7 @@ void prune_walk_close(struct prune_walk *w)
         for (size_t i = 0; s->kept && i < s->shape->layer_count; i++) free(s->kept[i]);
         free(s->kept);
         free(s->wanted);
+        free(s->given);
         if (s->net) w->host->close(s->net);
     }
     free(w->images);
@@ -93,7 +96,7 @@ static bool make_room(struct prune_walk *w, const int at[PRUNE_SIDES])
             if (!s->wanted[j] || s->kept[j]) continue;
             s->kept[j] = malloc((size_t)s->shape->layers[j].outputs * w->count * sizeof **s->kept);
             if (!s->kept[j]) fits = false;
-            else s->wanted[j] = 2;       /* new: to be filled */
+            else s->wanted[j] = NEW;
         }
     }
     return fits;
@@ -103,7 +106,7 @@ static bool make_room(struct prune_walk *w, const int at[PRUNE_SIDES])
 static void settle(struct prune_walk_side *s, bool made, int at)
 {
     for (size_t j = 0; j < s->shape->layer_count; j++) {
-        bool drop = made ? !s->wanted[j] : s->wanted[j] == 2;
+        bool drop = made ? !s->wanted[j] : s->wanted[j] == NEW;
         if (!drop) continue;
         free(s->kept[j]);
         s->kept[j] = NULL;
@@ -111,30 +114,36 @@ static void settle(struct prune_walk_side *s, bool made, int at)
     if (made) s->from = at;
 }
 
-/* Copies between the kept outputs of some images and the host's buffers. filled: of layers kept before; else of the new ones, the other way. */
-static enum prune_code exchange(const struct prune_walk *w, struct prune_walk_side *s, bool restore, size_t first, size_t n, struct prune_status *st)
+/* Runs the layers up to `at` on the checkpoint's outputs of some images. */
+static enum prune_code run_side(const struct prune_walk *w, struct prune_walk_side *s, int at, size_t first, size_t n, struct prune_status *st)
 {
-    enum prune_code rc = PRUNE_OK;
-    for (size_t j = 0; !rc && j < s->shape->layer_count; j++) {
+    size_t count = 0;
+    for (size_t j = 0; j < s->shape->layer_count; j++)
+        if (s->kept[j] && s->wanted[j] != NEW)
+            s->given[count++] = (struct prune_given_output){(int)j, s->kept[j] + first * (size_t)s->shape->layers[j].outputs};
+    return w->host->forward_layers(s->net, w->images + first * w->inputs, s->given, count, n, s->from, at - 1, st);
+}
+
+/* What the new checkpoint needs of the layers just run. */
+static enum prune_code keep_new(const struct prune_walk *w, struct prune_walk_side *s, size_t first, size_t n, struct prune_status *st)
+{
+    for (size_t j = 0; j < s->shape->layer_count; j++) {
         struct prune_tensor view;
         size_t outputs = (size_t)s->shape->layers[j].outputs;
-        if (!s->kept[j] || (s->wanted[j] == 2) == restore) continue;
-        rc = w->host->output(s->net, (int)j, &view, st);
-        if (rc) break;
-        float *kept = s->kept[j] + first * outputs;
-        memcpy(restore ? view.data : (void *)kept, restore ? kept : view.data, n * outputs * sizeof *kept);
+        if (s->wanted[j] != NEW) continue;
+        enum prune_code rc = w->host->output(s->net, (int)j, &view, st);
+        if (rc) return rc;
+        memcpy(s->kept[j] + first * outputs, view.data, n * outputs * sizeof **s->kept);
     }
-    return rc;
+    return PRUNE_OK;
 }
 
 static enum prune_code run_batch(struct prune_walk *w, const int at[PRUNE_SIDES], bool keep, size_t first, size_t n, prune_walk_sink sink, void *user, struct prune_status *st)
 {
     enum prune_code rc = PRUNE_OK;
     for (int side = 0; !rc && side < PRUNE_SIDES; side++) {
-        struct prune_walk_side *s = &w->sides[side];
-        rc = exchange(w, s, true, first, n, st);
-        if (!rc && at[side] > s->from) rc = w->host->forward_layers(s->net, w->images + first * w->inputs, n, s->from, at[side] - 1, st);
-        if (!rc && keep) rc = exchange(w, s, false, first, n, st);
+        rc = run_side(w, &w->sides[side], at[side], first, n, st);
+        if (!rc && keep) rc = keep_new(w, &w->sides[side], first, n, st);
     }
     return rc ? rc : sink(user, first, n, st);
 }

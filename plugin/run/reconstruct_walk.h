@@ -16,6 +16,7 @@ struct prune_walk_side {
     int from;                            /* checkpoint: layers from here on have what they need in `kept` */
     float **kept;                        /* [layer] (N, outputs), or NULL */
     uint8_t *wanted;                     /* [layer] private: kept after the sweep at hand */
+    struct prune_given_output *given;    /* [layer] private */
 };
 
 struct prune_walk {
