@@ -48,6 +48,8 @@ static const char usage[] =
     "                    pruning (default: -lr)\n"
     "  -momentum X       of SGD (default: the cfg's)\n"
     "  -decay X          of SGD (default: the cfg's)\n"
+    "  -reconstruct N    after the rewrite, fit the filters that are left to the sums of the network as it\n"
+    "                    was given, by least squares over N training images (default: 0: no)\n"
     "  -recalibrate N    training images, drawn as in training, that batch-norm statistics are averaged\n"
     "                    over (default: 2560; 0: no)\n"
     "  -max-loss X       stop removing and roll back when the mean training loss of an iteration\n"
@@ -68,6 +70,7 @@ static const char usage[] =
 
 static const struct prune_flag flags[] = {
     {"out", true}, PRUNE_SELECT_FLAGS, {"criterion", true}, {"norm", true}, {"batches-per-iteration", true}, {"remove-per-iteration", true},
+    {"reconstruct", true},
     {"momentum-score", true}, PRUNE_KFAC_FLAGS, {"score", true}, {"score-images", true}, {"finetune", true}, {"total", true}, {"lr", true}, {"finetune-lr", true}, {"momentum", true}, {"decay", true}, {"recalibrate", true},
     {"max-loss", true}, {"min-accuracy", true}, {"images", true}, {"letterbox", true}, PRUNE_HOST_FLAGS, {"keep-work", false}, {0}};
 
@@ -107,13 +110,14 @@ static enum prune_code read_loop(const struct prune_args *a, struct prune_loop_o
 
 static enum prune_code read_options(const struct prune_args *a, struct prune_run_options *o, struct prune_status *st)
 {
-    long recalibrate = 0;
+    long recalibrate = 0, reconstruct = 0;
     struct prune_open_options host = {0};
     struct prune_image_set images = {0};
     *o = (struct prune_run_options){.data = a->positional[0], .cfg = a->positional[1], .weights = a->positional[2], .out = prune_args_string(a, "out", "pruned"),
                                     .protect = prune_args_string(a, "protect", NULL), .finetune = prune_args_string(a, "finetune", NULL),
                                     .total = prune_args_string(a, "total", NULL), .keep_work = prune_args_has(a, "keep-work")};
     enum prune_code rc = read_loop(a, &o->loop, st);
+    if (!rc) rc = prune_args_int(a, "reconstruct", 0, 1000000000, 0, &reconstruct, st);
     if (!rc) rc = prune_args_int(a, "recalibrate", 0, 1000000000, 2560, &recalibrate, st);
     if (!rc) rc = prune_args_double(a, "finetune-lr", 1e-9, 10, 0, &o->finetune_rate, st);
     if (!rc) rc = prune_args_host(a, &host, st);
@@ -121,6 +125,7 @@ static enum prune_code read_options(const struct prune_args *a, struct prune_run
     size_t ignored;
     if (!rc && o->finetune) rc = prune_parse_length("finetune", o->finetune, 1, 1, &ignored, st);
     if (!rc && o->total) rc = prune_parse_length("total", o->total, 1, 1, &ignored, st);
+    o->reconstruct_images = (size_t)reconstruct;
     o->recalibrate_images = (size_t)recalibrate;
     o->evaluate_images = images.limit;
     o->letterbox = images.letterbox;

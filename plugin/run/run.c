@@ -10,6 +10,7 @@
 #include "../base/file_io.h"
 #include "../base/progress.h"
 #include "../units/mask_file.h"
+#include "reconstruct.h"
 #include "report.h"
 #include "scores.h"
 
@@ -231,6 +232,40 @@ static enum prune_code plan_finetune(struct run *r, struct prune_status *st)
     return rc;
 }
 
+static enum prune_code fit_to_original(struct run *r, struct prune_status *st)
+{
+    struct prune_reconstruct_options options = {.data = r->o->data, .images = r->o->reconstruct_images, .ridge = NAN, .threads = r->o->threads, .seed = r->o->seed,
+                                                .letterbox = r->o->letterbox};
+    struct prune_plan plan = {0};
+    struct prune_reconstruct_input in = {.cfg = r->o->cfg, .weights = r->o->weights, .whole = &r->net, .net = &r->net, .plan = &plan, .pruned_cfg = r->out_cfg,
+                                         .pruned_weights = r->out_weights, .trained = true};
+    struct prune_reconstruct_result result = {0};
+    uint8_t *gone = malloc(r->units.count ? r->units.count : 1);
+    if (!gone) return prune_fail_memory(st, r->units.count, "mask");
+    enum prune_code rc = prune_mask_read(r->out_mask, &r->units, &r->origin, gone, st);
+    if (!rc) rc = prune_plan_build(&plan, &r->net, &r->units, gone, st);
+    if (!rc) rc = prune_reconstruct(r->host, &in, &options, &result, st);
+    if (!rc) fprintf(stderr, "reconstructed %zu layers from %zu images in %.1f s\n", result.solved, result.images, result.seconds);
+    prune_reconstruct_free(&result);
+    prune_plan_free(&plan);
+    free(gone);
+    return rc;
+}
+
+/* The weights on disk change, so the network is opened anew. */
+static enum prune_code reconstruct(struct run *r, const struct prune_open_options *open, struct prune_host_net **net, struct prune_status *st)
+{
+    struct prune_evaluation e;
+    if (!r->o->reconstruct_images) return PRUNE_OK;
+    r->host->close(*net);
+    *net = NULL;
+    enum prune_code rc = fit_to_original(r, st);
+    if (!rc) rc = r->host->open(r->host->context, r->out_cfg, r->out_weights, open, net, st);
+    if (!rc) rc = evaluate(r, *net, "reconstructed", &e, st);
+    if (!rc) prune_evaluation_release(&e);
+    return rc;
+}
+
 static enum prune_code recalibrate(struct run *r, struct prune_host_net *net, struct prune_status *st)
 {
     if (!r->o->recalibrate_images) return PRUNE_OK;
@@ -277,7 +312,7 @@ static enum prune_code measure_times(struct run *r, struct prune_host_net *prune
     return rc;
 }
 
-/* From the rewritten pair on: evaluate, recalibrate, fine-tune, evaluate. */
+/* From the rewritten pair on: evaluate, reconstruct, recalibrate, fine-tune, evaluate. */
 static enum prune_code repair(struct run *r, struct prune_status *st)
 {
     struct prune_open_options open = {.threads = r->o->threads, .seed = r->o->seed + 1, .quiet = true};
@@ -291,6 +326,7 @@ static enum prune_code repair(struct run *r, struct prune_status *st)
     rc = r->host->open(r->host->context, r->out_cfg, r->out_weights, &open, &net, st);
     if (!rc) rc = evaluate(r, net, "rewritten", &e, st);
     if (!rc) prune_evaluation_release(&e);
+    if (!rc) rc = reconstruct(r, &open, &net, st);
     if (!rc) rc = recalibrate(r, net, st);
     if (!rc) rc = finetune(r, net, st);
     if (!rc) rc = measure_times(r, net, &milliseconds, st);

@@ -1,4 +1,4 @@
-/* The main job: evaluate, prune while training, rewrite, verify, recalibrate, fine-tune, evaluate, report.
+/* The main job: evaluate, prune while training, rewrite, verify, reconstruct, recalibrate, fine-tune, evaluate, report.
  * In: data file, cfg, weights. Out: <out>/<base>-pruned.cfg, .weights, .mask.json and report.json; inputs are never touched. */
 #ifndef PRUNE_RUN_RUN_H
 #define PRUNE_RUN_RUN_H
@@ -18,6 +18,7 @@ struct prune_run_options {
     const char *finetune;                /* "2" epochs or "300i"; NULL: none */
     double finetune_rate;                /* where fine-tuning starts; 0 = the rate of pruning */
     const char *total;                   /* length of training in all, pruning included; wins over finetune; NULL: not given */
+    size_t reconstruct_images;           /* reconstruct.h, with its defaults, against the user's own weights; 0 = no */
     size_t recalibrate_images;           /* 0 = none */
     size_t evaluate_images;              /* 0 = the whole valid list */
     int letterbox;
