@@ -46,7 +46,7 @@ from reference_criteria import FOLDER, read_images  # noqa: E402
 from reference_net import PRODUCERS, Net, Units  # noqa: E402
 
 OUT = os.path.join(FOLDER, "..", "second-order")
-NETWORKS = ["plain", "residual", "grouped", "kinked"]
+NETWORKS = ["plain", "residual", "grouped", "kinked", "detector"]
 DAMPING, DECAY = 1e-3, .95
 MINIBATCHES = {"4": 4, "all": 10 ** 6}
 SURGERY = {"plain": [(2, 0), (6, 0), (7, 0)], "residual": [(1, 0), (8, 0)], "grouped": [(2, 0), (3, 1), (4, 1)], "kinked": []}
@@ -338,6 +338,24 @@ def kfac_columns(net, units, f):
     return columns
 
 
+def write_detector(golden, net, x, truths):
+    """A and T alone. The loss of a head is minus the logarithm of what its outputs predict, so the expectation of ds ds^T over targets is J^T R J, with J the
+    derivative of the head's input by the sums and R (diagonal) the curvature of the loss there."""
+    outputs, taps = net.trace(x)
+    y, r = net.head_inputs(outputs), np.einsum("bkk->bk", net.curvature(outputs, truths).numpy())
+    fisher = {l.index: 0. for l in net.producers()}
+    for k in range(y.shape[1]):
+        gradients = torch.autograd.grad(y[:, k].sum(), list(taps.values()), retain_graph=True, allow_unused=True)
+        for l, g in zip(net.producers(), gradients):
+            if g is not None:
+                g = g.flatten(2).numpy()
+                fisher[l.index] = fisher[l.index] + np.einsum("b,bit,bjt->ij", r[:, k], g, g, optimize=True) / g.shape[2] / len(x)
+    for l in net.producers():
+        a = net.patches(l)[:, 0]
+        golden.put(f"A.{l.index}.0", np.einsum("btj,btk->jk", a, a) / len(x), True)
+        golden.put(f"T.{l.index}.0", fisher[l.index], True)
+
+
 def write_network(name):
     net = Traced(os.path.join(FOLDER, name + ".cfg"))
     x, truths = read_images(name)
@@ -345,6 +363,8 @@ def write_network(name):
     units = Units(net)
     golden = Golden(name)
     golden.name = name
+    if name == "detector":
+        return write_detector(golden, net, x, truths)
     columns = {}
     gates = {place: Gates(net, units, x, truths, place) for place in ("after-bn", "before-bn", "producers")}
     for place, g in gates.items():

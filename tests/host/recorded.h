@@ -12,7 +12,7 @@
 unsigned char *stbi_load(char const *filename, int *x, int *y, int *comp, int req_comp);
 void stbi_image_free(void *retval_from_stbi_load);
 
-enum { KINDS = 4, TILES = 30, TILE = 16, TILES_IN_A_ROW = 6 };
+enum { KINDS = 4, TILES = 30, TILE = 16, SCENE = 32, TILES_IN_A_ROW = 6 };
 static const char *const GOLDEN = "tests/golden/criteria", *const RECORDED = "tests/golden/second-order";
 __attribute__((unused)) static const char *const FACTORED[] = {"plain", "residual", "grouped"};
 static const double DAMPING = 1e-3;
@@ -92,12 +92,14 @@ __attribute__((unused)) static float *as_float(const struct recorded_matrix *m)
 
 static const char LABELS[] = "kind_a\nkind_b\nkind_c\nkind_d\n";
 
-__attribute__((unused)) static void write_tile(const char *path, const unsigned char *sheet, int width, int tile)
+__attribute__((unused)) static void write_tile(const char *path, const unsigned char *sheet, int width, int tile, int size)
 {
-    unsigned char px[TILE * TILE * 3];
-    for (int y = 0; y < TILE; y++)
-        memcpy(px + y * TILE * 3, sheet + (((size_t)(tile / TILES_IN_A_ROW * TILE + y) * (size_t)width) + (size_t)(tile % TILES_IN_A_ROW * TILE)) * 3, TILE * 3);
-    write_png(path, TILE, TILE, 3, px);
+    unsigned char px[SCENE * SCENE * 3];
+    for (int y = 0; y < size; y++) {
+        size_t row = (size_t)(tile / TILES_IN_A_ROW * size + y), column = (size_t)(tile % TILES_IN_A_ROW * size);
+        memcpy(px + y * size * 3, sheet + (row * (size_t)width + column) * 3, (size_t)size * 3);
+    }
+    write_png(path, size, size, 3, px);
 }
 
 /* all: image b stands in the list with labels 0 .. KINDS - 1, one after the other. */
@@ -116,13 +118,39 @@ __attribute__((unused)) static const char *tiles_data(bool all)
         for (int k = 0; k < KINDS; k++) {
             if (!all && k != truths[i]) continue;
             snprintf(name, sizeof name, "tiles/%02d_kind_%c.png", i, 'a' + k);
-            write_tile(at(name), sheet, w, i);
+            write_tile(at(name), sheet, w, i, TILE);
             strcat(strcat(list, at(name)), "\n");
         }
     stbi_image_free(sheet);
     const char *train = at(all ? "all.txt" : "own.txt");
     assert_int_equal(prune_write_file(train, list, strlen(list), NULL), PRUNE_OK);
     return write_text(all ? "all.data" : "own.data", "classes=4\ntrain=%s\nvalid=%s\nlabels=%s\nbackup=%s\n", train, train, write_text("kinds.txt", "%s", LABELS), at(""));
+}
+
+/* Scenes of rectangles with their boxes, for the detector. */
+__attribute__((unused)) static const char *scenes_data(void)
+{
+    char list[TILES * 128] = "", name[64], line[512];
+    int w, h, c;
+    FILE *f = fopen("tests/golden/criteria/scenes.txt", "r");
+    unsigned char *sheet = stbi_load("tests/golden/criteria/scenes.png", &w, &h, &c, 3);
+    assert_true(f && sheet);
+    prune_make_dirs(at("scenes/images"), NULL);
+    prune_make_dirs(at("scenes/labels"), NULL);
+    for (int i = 0; i < TILES; i++) {
+        assert_non_null(fgets(line, sizeof line, f));
+        for (char *p = line; *p; p++)
+            if (*p == ';') *p = '\n';
+        snprintf(name, sizeof name, "scenes/labels/%02d.txt", i);
+        write_text(name, "%s", line[0] == '-' ? "" : line);
+        snprintf(name, sizeof name, "scenes/images/%02d.png", i);
+        write_tile(at(name), sheet, w, i, SCENE);
+        strcat(strcat(list, at(name)), "\n");
+    }
+    fclose(f);
+    stbi_image_free(sheet);
+    const char *train = write_text("scenes.list", "%s", list);
+    return write_text("scenes.data", "classes=3\ntrain=%s\nvalid=%s\nnames=%s\nbackup=%s\n", train, train, write_text("scenes.names", "one\ntwo\nthree\n"), at(""));
 }
 
 /* ---- a network with the state of K-FAC beside it ---- */
