@@ -1,5 +1,6 @@
 /* `darknet prune surgery`: what the channels that stay become when those of a mask go, by the curvature of the network. In: data file, cfg, weights, mask.
  * Out: weights of the same cfg, silenced as masked weights are, and a mask for them. */
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -47,7 +48,8 @@ struct job {
     struct prune_open_options open;
     struct prune_surgery_options options;
     struct prune_scored factors;         /* of the criterion that gathers them */
-    struct prune_scoring_facts facts;
+    size_t pass, images;
+    double loss;                         /* sum over the images */
     struct prune_plan plan;
     struct prune_network_surgery surgery;
     uint8_t *removed;
@@ -92,10 +94,45 @@ static enum prune_code read_mask(struct job *j, struct prune_status *st)
     return rc ? prune_explain(st, "mask '%s': ", j->mask) : PRUNE_OK;
 }
 
+/* ---- factors ---- */
+
+static enum prune_code on_images(void *user, const struct prune_signals *given, struct prune_status *st)
+{
+    struct job *j = user;
+    const struct prune_host *host = j->scoring.host;
+    struct prune_signals signals = *given;
+    if (!isfinite(signals.loss)) return prune_fail(st, "loss of minibatch %llu is not finite; check the weights and the labels of its images", (unsigned long long)signals.minibatch);
+    signals.pass = j->pass;
+    j->factors.criterion->accumulate(j->factors.state, &j->scoring.input, &signals);
+    if (j->pass == 0) {
+        j->images += signals.images;
+        j->loss += signals.loss * (double)signals.images;
+    }
+    return host->interrupted && host->interrupted(host->context) ? (prune_fail(st, "interrupted"), PRUNE_INTERRUPTED) : PRUNE_OK;
+}
+
+/* A pass over the images for each share of the layers that fits the memory, and surgery on it before the next share takes its place. */
+static enum prune_code operate(struct job *j, struct prune_status *st)
+{
+    struct prune_scoring *s = &j->scoring;
+    const struct prune_criterion *c = j->factors.criterion;
+    uint8_t *layers = calloc(j->project.net.layer_count + 1, 1);
+    const struct prune_score_options options = {.minibatch = s->minibatch, .signals = PRUNE_SIGNAL_LAYERS, .fisher = s->input.kfac.fisher, .layers = layers};
+    enum prune_code rc = layers ? PRUNE_OK : prune_fail_memory(st, j->project.net.layer_count, "layers");
+    for (j->pass = 0; !rc && j->pass < c->passes(&s->input); j->pass++) {
+        prune_kfac_wanted(&s->input, j->pass, layers);
+        rc = s->host->score(s->host_net, &s->set, &options, on_images, j, st);
+        if (!rc) rc = prune_network_surgery(&j->surgery, j->factors.state, &s->input, &j->plan, &j->options, st);
+    }
+    free(layers);
+    return rc;
+}
+
 static enum prune_code gather(struct job *j, struct prune_status *st)
 {
     struct prune_scoring *s = &j->scoring;
-    j->factors.criterion = prune_criterion_find("nap");
+    struct prune_net_facts facts;
+    j->factors.criterion = prune_criterion_find("nap");   /* any that holds factors */
     s->input.net = &j->project.net;
     s->input.units = &j->project.units;
     s->input.weights = &j->project.weights;
@@ -103,10 +140,14 @@ static enum prune_code gather(struct job *j, struct prune_status *st)
     if (!rc) rc = prune_scored_init(&j->factors, 1, &s->input, st);
     if (!rc) rc = s->host->open(s->host->context, j->cfg, j->weights, &j->open, &s->host_net, st);
     if (rc) return rc;
-    rc = prune_scoring_feed(s, &j->factors, 1, &j->facts, st);
+    s->host->facts(s->host_net, &facts);
+    if (!s->minibatch) s->minibatch = (size_t)facts.batch;
+    rc = operate(j, st);
     s->host->close(s->host_net);
     return rc;
 }
+
+/* ---- files ---- */
 
 /* Silenced as the rewriter does it, then with the new values. */
 static enum prune_code write_weights(const struct job *j, const char *path, struct prune_status *st)
@@ -147,7 +188,7 @@ static enum prune_code write_files(const struct job *j, struct prune_status *st)
 static void print(const struct job *j)
 {
     struct prune_surgery_result sum = {0};
-    printf("%zu images, loss %.6g\n", j->facts.images, j->facts.loss);
+    printf("%zu images, loss %.6g\n", j->images, j->loss / (double)j->images);
     printf("quadratic loss of the removal, layer by layer:\n%5s %7s %8s %14s %14s %7s\n", "layer", "inputs", "filters", "plain", "with surgery", "ratio");
     for (size_t i = 0; i < j->surgery.count; i++) {
         const struct prune_layer_surgery *l = &j->surgery.layers[i];
@@ -182,7 +223,6 @@ static enum prune_code run(int argc, char **argv, const struct prune_host *host,
     if (!rc) rc = prune_project_open(&j.project, j.cfg, j.weights, NULL, st);
     if (!rc) rc = read_mask(&j, st);
     if (!rc) rc = gather(&j, st);
-    if (!rc) rc = prune_network_surgery(&j.surgery, j.factors.state, &j.scoring.input, &j.plan, &j.options, st);
     if (!rc) rc = write_files(&j, st);
     if (!rc) print(&j);
     if (rc == PRUNE_INTERRUPTED) prune_explain(st, "nothing is written: ");

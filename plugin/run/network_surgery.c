@@ -172,7 +172,7 @@ static enum prune_code one_layer(struct prune_layer_surgery *out, const struct p
     const struct prune_kfac_shape *s = &f->shape;
     const struct prune_layer_plan *kept = &plan->layers[s->layer];
     const struct prune_layer *l = &in->net->layers[s->layer];
-    struct patient p = {.layer = l, .factors = f, .file = in->weights, .options = o, .damping = in->kfac.damping, .out = out, .columns = s->d - s->bias};
+    struct patient p = {.layer = l, .factors = f, .file = in->weights, .options = o, .damping = in->kfac.damping > 0 ? in->kfac.damping : 1e-3, .out = out, .columns = s->d - s->bias};
     p.area = l->kind == PRUNE_CONNECTED ? kept->in_area : (size_t)l->size * (size_t)l->size;
     size_t ins = s->groups * p.columns / p.area, outs = s->groups * s->n;
     p.in_gone = malloc(ins + outs + 1);
@@ -181,25 +181,27 @@ static enum prune_code one_layer(struct prune_layer_surgery *out, const struct p
     out->layer = s->layer;
     out->inputs = mark_gone(p.in_gone, ins, kept->in_keep, kept->in_count);
     out->filters = mark_gone(p.out_gone, outs, kept->out_keep, kept->out_count);
-    enum prune_code rc = out->inputs || (out->filters && (o->part & PRUNE_SURGERY_FILTERS)) ? operate(&p, st) : PRUNE_OK;
+    bool loses = out->inputs || (out->filters && (o->part & PRUNE_SURGERY_FILTERS));
+    enum prune_code rc = loses && !(f->images > 0) ? prune_fail(st, "no image has come by, so there are no factors") : PRUNE_OK;
+    if (!rc && loses) rc = operate(&p, st);
     if (rc) prune_explain(st, "layer %d: ", s->layer);
     free(p.in_gone);
     return rc;
 }
 
-enum prune_code prune_network_surgery(struct prune_network_surgery *out, const void *state, const struct prune_score_input *in, const struct prune_plan *plan,
+enum prune_code prune_network_surgery(struct prune_network_surgery *s, const void *state, const struct prune_score_input *in, const struct prune_plan *plan,
                                       const struct prune_surgery_options *o, struct prune_status *st)
 {
     enum prune_code rc = PRUNE_OK;
-    *out = (struct prune_network_surgery){.layers = calloc(in->net->layer_count + 1, sizeof *out->layers)};
-    if (!out->layers) return prune_fail_memory(st, in->net->layer_count * sizeof *out->layers, "surgery");
+    if (!s->layers) s->layers = calloc(in->net->layer_count + 1, sizeof *s->layers);   /* a layer comes once */
+    if (!s->layers) return prune_fail_memory(st, in->net->layer_count * sizeof *s->layers, "surgery");
     prune_background_drain(in->background);
     for (size_t i = 0; !rc && i < in->net->layer_count; i++) {
         struct prune_kfac_factors f;
         if (!prune_kfac_factors(state, in, (int)i, &f)) continue;
-        struct prune_layer_surgery *layer = &out->layers[out->count++];
+        struct prune_layer_surgery *layer = &s->layers[s->count++];
         rc = one_layer(layer, &f, in, plan, o, st);
-        if (!rc && !layer->weights) out->count--;
+        if (!rc && !layer->weights) s->count--;
     }
     return rc;
 }

@@ -24,8 +24,8 @@ struct prune_network_surgery { struct prune_layer_surgery *layers; size_t count;
 /* Refuses surgery with a criterion that holds no factors. */
 enum prune_code prune_surgery_check(const struct prune_criterion *c, const struct prune_surgery_options *o, struct prune_status *st);
 
-/* Layers whose factors `state` holds and that lose something: in->weights are the weights they have now. *out is to be freed in any case. */
-enum prune_code prune_network_surgery(struct prune_network_surgery *out, const void *state, const struct prune_score_input *in, const struct prune_plan *plan,
+/* Adds the layers whose factors `state` holds and that lose something to *s (zeroed at first; to be freed in any case). in->weights: those they have now. */
+enum prune_code prune_network_surgery(struct prune_network_surgery *s, const void *state, const struct prune_score_input *in, const struct prune_plan *plan,
                                       const struct prune_surgery_options *o, struct prune_status *st);
 void prune_network_surgery_free(struct prune_network_surgery *s);    /* accepts a zeroed one */
 
