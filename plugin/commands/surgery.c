@@ -75,6 +75,7 @@ static enum prune_code read_options(struct job *j, const struct prune_args *a, s
     if (!j->mask) return prune_fail_usage(st, "flag '-mask FILE' is missing; 'darknet prune select' makes one");
     if (!j->out) return prune_fail_usage(st, "flag '-out FILE' is missing");
     enum prune_code rc = prune_args_surgery(a, PRUNE_SURGERY_JOINT, &j->options, st);
+    if (!rc && j->options.how == PRUNE_SURGERY_NONE) return prune_fail_usage(st, "'-surgery none' would be surgery without surgery; 'apply -mask' removes and leaves the rest as it is");
     if (!rc) rc = prune_args_switch(a, "other-weights", false, &j->other_weights, st);
     if (!rc) rc = prune_args_scoring(a, j->data, &j->scoring, &j->open, st);
     if (!rc && !j->scoring.set.limit) j->scoring.set.limit = DEFAULT_IMAGES;
