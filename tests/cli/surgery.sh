@@ -39,7 +39,7 @@ sum=$(cat "${net[@]}" "$data" | sha256sum)
 "$bin" prune score "${net[@]}" -criterion random -out "$work/random.json" >/dev/null
 "$bin" prune select "${net[@]}" -scores "$work/random.json" -units 0.6 -out "$work/mask.json" >/dev/null
 "$bin" prune select "${net[@]}" -scores "$work/random.json" -units 1 -out "$work/none.json" >/dev/null
-surgery() { "$bin" prune surgery "$data" "${net[@]}" -images 96 "$@"; }
+surgery=("$bin" prune surgery "$data" "${net[@]}" -images 96)
 loss() { "$bin" prune evaluate "$data" "$@" | sed -n 's/^loss //p'; }
 below() { if awk "BEGIN {exit !($2 < $3)}"; then ok "$1"; else bad "$1: $2 is not below $3"; fi; }
 near() { if awk "BEGIN {d = $2 - $3; exit !(d < 0 ? -d <= 1e-5 : d <= 1e-5)}"; then ok "$1"; else bad "$1: $2 and $3 differ"; fi; }
@@ -48,7 +48,7 @@ total() { sed -n 's/^ *all *\([^ ]*\) *\([^ ]*\) .*/\1 \2/p' "$work/out"; }
 # with and without, on the images that the factors are of
 "$bin" prune apply "${net[@]}" -mask "$work/mask.json" -out "$work/plain" >/dev/null
 for part in inputs both; do
-    expect "surgery of $part" 0 'saved weights to' surgery -mask "$work/mask.json" -surgery-part $part -out "$work/$part.weights" -out-mask "$work/$part.json"
+    expect "surgery of $part" 0 'saved weights to' "${surgery[@]}" -mask "$work/mask.json" -surgery-part $part -out "$work/$part.weights" -out-mask "$work/$part.json"
     read -r before after < <(total)
     below "the quadratic loss is lower with surgery of $part" "$after" "$before"
     if awk '/^ *[0-9]+ +[0-9]+ +[0-9]+ / {n++; if ($5 > $4 * 1.000001) exit 1} END {exit n < 3}' "$work/out"; then ok "in every layer ($part)"; else bad "in every layer ($part)"; fi
@@ -57,9 +57,9 @@ for part in inputs both; do
 done
 below 'the loss is lower than after plain removal' "$(loss "$work/inputs/net-pruned.cfg" "$work/inputs/net-pruned.weights")" "$(loss "$work/plain/net-pruned.cfg" "$work/plain/net-pruned.weights")"
 differ 'parts differ' "$work/inputs.weights" "$work/both.weights"
-expect 'the sum of single updates' 0 'saved weights to' surgery -mask "$work/mask.json" -surgery paper -out "$work/paper.weights"
+expect 'the sum of single updates' 0 'saved weights to' "${surgery[@]}" -mask "$work/mask.json" -surgery paper -out "$work/paper.weights"
 read -r _ paper < <(total)
-expect 'joint again' 0 'saved weights to' surgery -mask "$work/mask.json" -out "$work/again.weights"
+expect 'joint again' 0 'saved weights to' "${surgery[@]}" -mask "$work/mask.json" -out "$work/again.weights"
 read -r _ joint < <(total)
 below 'the joint minimum is below it' "$joint" "$paper"
 same 'the same call gives the same bytes' "$work/again.weights" "$work/inputs.weights"
@@ -67,7 +67,7 @@ expect 'without -out-mask: -other-weights' 0 'verified in the host' "$bin" prune
 rm -r "$work/x"
 
 # what moves: weights and biases of layers without batch-norm that read something removed; a mask of nothing changes nothing
-expect 'a mask of nothing' 0 'saved weights to' surgery -mask "$work/none.json" -out "$work/none.weights"
+expect 'a mask of nothing' 0 'saved weights to' "${surgery[@]}" -mask "$work/none.json" -out "$work/none.weights"
 same 'leaves every byte' "$work/none.weights" "$weights"
 cat >"$work/moved.py" <<'PY'
 import json, sys
@@ -116,19 +116,19 @@ PY
 expect 'what is moved, what is 0 and what stays' 0 '' /usr/bin/python3 "$work/moved.py" "$work/net.json" "$work/mask.json" "$weights" "$work/inputs.weights"
 
 # wrong usage, wrong files
-expect 'no mask' 2 "flag '-mask FILE' is missing" surgery -out "$work/x"
-expect 'no output' 2 "flag '-out FILE' is missing" surgery -mask "$work/mask.json"
-expect 'an unknown way' 2 "flag '-surgery': 'jiont' is not one of none, joint, paper" surgery -mask "$work/mask.json" -surgery jiont -out "$work/x"
-expect 'no way' 2 "surgery without surgery" surgery -mask "$work/mask.json" -surgery none -out "$work/x"
-expect 'an unknown part' 2 "flag '-surgery-part': 'all' is not one of inputs, filters, both" surgery -mask "$work/mask.json" -surgery-part all -out "$work/x"
-expect 'inputs are never written to' 2 "is an input and would be overwritten" surgery -mask "$work/mask.json" -out "$weights"
-expect 'nor the mask' 2 "is an input and would be overwritten" surgery -mask "$work/mask.json" -out "$work/x" -out-mask "$work/mask.json"
-expect 'two names of one file' 1 "$work/x" surgery -mask "$work/mask.json" -out "$work/x" -out-mask "$work/x"
-expect 'a folder that is not there' 1 "$work/no/x" surgery -mask "$work/mask.json" -out "$work/no/x"
+expect 'no mask' 2 "flag '-mask FILE' is missing" "${surgery[@]}" -out "$work/x"
+expect 'no output' 2 "flag '-out FILE' is missing" "${surgery[@]}" -mask "$work/mask.json"
+expect 'an unknown way' 2 "flag '-surgery': 'jiont' is not one of none, joint, paper" "${surgery[@]}" -mask "$work/mask.json" -surgery jiont -out "$work/x"
+expect 'no way' 2 "surgery without surgery" "${surgery[@]}" -mask "$work/mask.json" -surgery none -out "$work/x"
+expect 'an unknown part' 2 "flag '-surgery-part': 'all' is not one of inputs, filters, both" "${surgery[@]}" -mask "$work/mask.json" -surgery-part all -out "$work/x"
+expect 'inputs are never written to' 2 "is an input and would be overwritten" "${surgery[@]}" -mask "$work/mask.json" -out "$weights"
+expect 'nor the mask' 2 "is an input and would be overwritten" "${surgery[@]}" -mask "$work/mask.json" -out "$work/x" -out-mask "$work/mask.json"
+expect 'two names of one file' 1 "$work/x" "${surgery[@]}" -mask "$work/mask.json" -out "$work/x" -out-mask "$work/x"
+expect 'a folder that is not there' 1 "$work/no/x" "${surgery[@]}" -mask "$work/mask.json" -out "$work/no/x"
 expect 'a mask of other weights' 1 'belongs to other weights' "$bin" prune surgery "$data" "$cfg" "$work/inputs.weights" -mask "$work/mask.json" -out "$work/x"
 expect '-other-weights 1 allows it' 0 'saved weights to' "$bin" prune surgery "$data" "$cfg" "$work/inputs.weights" -mask "$work/mask.json" -other-weights 1 -images 32 -out "$work/other.weights"
 "$bin" prune apply "${net[@]}" -drop-block 3 -verify 0 -out "$work/blocks" >/dev/null
-expect 'a mask with blocks' 1 'block' surgery -mask "$work/blocks/net-pruned.mask.json" -out "$work/x"
+expect 'a mask with blocks' 1 'block' "${surgery[@]}" -mask "$work/blocks/net-pruned.mask.json" -out "$work/x"
 sed "s|^train=.*|train=$work/gone.txt|" "$data" >"$work/gone.data"
 expect 'a missing list' 1 'gone.txt' "$bin" prune surgery "$work/gone.data" "${net[@]}" -mask "$work/mask.json" -out "$work/x"
 if compgen -G "$work/x*" >/dev/null || compgen -G "$work/.x*" >/dev/null; then bad 'failures leave no file'; else ok 'failures leave no file'; fi
