@@ -26,20 +26,29 @@ static const char USAGE[] =
     "  -out-mask FILE    the same mask for the new weights, for 'apply -mask' (default: none; then\n"
     "                    'apply -mask FILE -other-weights 1')\n"
     PRUNE_SURGERY_HELP("joint")
-    PRUNE_SCORING_HELP
+    "  -damping L        of the factors (default: 0.00001: 'inputs' bear less than scores do)\n"
+    "  -fisher F         sampled: targets drawn from the network's own predictions; empirical: labels\n"
+    "                    (default: sampled)\n"
+    "  -kfac-samples F   fraction of a map's locations that statistics are made of (default: as many as\n"
+    "                    they need; docs/kfac.md)\n"
+    "  -kfac-decay D     of the exponential average over minibatches (default: 1, the plain mean)\n"
+    "  -memory SIZE      of the factors, with K, M or G; what is beyond takes more passes (default: 2G)\n"
     "  -list FILE        image paths, one per line (default: the training list of the data file)\n"
-    "  -images N         the first N images (default: 1000)\n"
+    "  -images N         how many images (default: 2560)\n"
     "  -letterbox 0|1    detectors: 1 keeps the aspect ratio (gray borders), 0 stretches (default: 1)\n"
+    "  -minibatch B      images per minibatch (default: the cfg's batch / subdivisions)\n"
+    PRUNE_SET_HELP
     PRUNE_HOST_HELP
     "\n"
     "example:\n"
-    "  darknet prune surgery cifar.data net.cfg net.weights -mask mask.json -drawn 1 -images 2560 \\\n"
+    "  darknet prune surgery cifar.data net.cfg net.weights -mask mask.json -drawn 1 \\\n"
     "      -out cut.weights -out-mask cut.json\n"
     "  darknet prune apply net.cfg cut.weights -mask cut.json -out pruned\n"
     "\n"
     "exit codes: 0 done, 1 failed or interrupted, 2 wrong usage\n";
 
-enum { DEFAULT_IMAGES = 1000 };
+enum { DEFAULT_IMAGES = 2560 };
+static const double DEFAULT_DAMPING = 1e-5;
 
 struct job {
     const char *data, *cfg, *weights, *mask, *out, *out_mask;
@@ -78,7 +87,10 @@ static enum prune_code read_options(struct job *j, const struct prune_args *a, s
     if (!rc && j->options.how == PRUNE_SURGERY_NONE) return prune_fail_usage(st, "'-surgery none' would be surgery without surgery; 'apply -mask' removes and leaves the rest as it is");
     if (!rc) rc = prune_args_switch(a, "other-weights", false, &j->other_weights, st);
     if (!rc) rc = prune_args_scoring(a, j->data, &j->scoring, &j->open, st);
-    if (!rc && !j->scoring.set.limit) j->scoring.set.limit = DEFAULT_IMAGES;
+    struct prune_kfac_options *kfac = &j->scoring.input.kfac;
+    if (!prune_args_has(a, "images")) j->scoring.set.limit = DEFAULT_IMAGES;
+    if (!prune_args_has(a, "damping")) kfac->damping = DEFAULT_DAMPING;
+    if (!prune_args_has(a, "kfac-decay")) kfac->decay = 1;   /* nothing is trained meanwhile: what came first is worth as much */
     return rc ? rc : check_outputs(j, st);
 }
 
@@ -215,8 +227,8 @@ static void job_free(struct job *j)
 
 static enum prune_code run(int argc, char **argv, const struct prune_host *host, struct prune_status *st)
 {
-    static const struct prune_flag flags[] = {{"mask", true}, {"other-weights", true}, {"out", true}, {"out-mask", true}, PRUNE_SURGERY_FLAGS,
-                                              PRUNE_SCORING_FLAGS, PRUNE_IMAGE_FLAGS, PRUNE_HOST_FLAGS, {0}};
+    static const struct prune_flag flags[] = {{"mask", true}, {"other-weights", true}, {"out", true}, {"out-mask", true}, PRUNE_SURGERY_FLAGS, {"damping", true}, {"fisher", true},
+                                              {"kfac-samples", true}, {"kfac-decay", true}, {"memory", true}, {"minibatch", true}, PRUNE_SET_FLAGS, PRUNE_IMAGE_FLAGS, PRUNE_HOST_FLAGS, {0}};
     struct job j = {.scoring.host = host};
     struct prune_args a;
     enum prune_code rc = prune_args_parse(&a, argc, argv, flags, 3, 3, st);

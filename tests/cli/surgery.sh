@@ -63,6 +63,8 @@ expect 'joint again' 0 'saved weights to' "${surgery[@]}" -mask "$work/mask.json
 read -r _ joint < <(total)
 below 'the joint minimum is below it' "$joint" "$paper"
 same 'the same call gives the same bytes' "$work/again.weights" "$work/inputs.weights"
+expect 'a few layers per pass' 0 'saved weights to' "${surgery[@]}" -mask "$work/mask.json" -memory 1K -out "$work/shares.weights"
+same 'give the same bytes' "$work/shares.weights" "$work/inputs.weights"
 expect 'without -out-mask: -other-weights' 0 'verified in the host' "$bin" prune apply "$cfg" "$work/again.weights" -mask "$work/mask.json" -other-weights 1 -out "$work/x"
 rm -r "$work/x"
 
