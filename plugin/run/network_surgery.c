@@ -172,7 +172,7 @@ static enum prune_code one_layer(struct prune_layer_surgery *out, const struct p
     const struct prune_kfac_shape *s = &f->shape;
     const struct prune_layer_plan *kept = &plan->layers[s->layer];
     const struct prune_layer *l = &in->net->layers[s->layer];
-    struct patient p = {.layer = l, .factors = f, .file = in->weights, .options = o, .damping = in->kfac.damping > 0 ? in->kfac.damping : 1e-3, .out = out, .columns = s->d - s->bias};
+    struct patient p = {.layer = l, .factors = f, .file = in->weights, .options = o, .damping = prune_kfac_lambda(in), .out = out, .columns = s->d - s->bias};
     p.area = l->kind == PRUNE_CONNECTED ? kept->in_area : (size_t)l->size * (size_t)l->size;
     size_t ins = s->groups * p.columns / p.area, outs = s->groups * s->n;
     p.in_gone = malloc(ins + outs + 1);
