@@ -7,6 +7,7 @@
 #include "../run/run.h"
 #include "common.h"
 #include "scoring_flags.h"
+#include "surgery_flags.h"
 #include "table.h"
 #include "verbs.h"
 
@@ -30,6 +31,7 @@ static const char usage[] =
     "                    training steps (default: hook for the criteria that need nothing else)\n"
     "  -score-images N   images of such a pass, drawn as in training, other ones each time (default: as\n"
     "                    many as are trained on between removals)\n"
+    PRUNE_SURGERY_HELP("none")
     "  -norm 1|2         magnitude: L1 or L2 norm of a filter (default: 2)\n"
     PRUNE_KFAC_HELP
     "  -batches-per-iteration N\n"
@@ -70,8 +72,7 @@ static const char usage[] =
 
 static const struct prune_flag flags[] = {
     {"out", true}, PRUNE_SELECT_FLAGS, {"criterion", true}, {"norm", true}, {"batches-per-iteration", true}, {"remove-per-iteration", true},
-    {"reconstruct", true},
-    {"momentum-score", true}, PRUNE_KFAC_FLAGS, {"score", true}, {"score-images", true}, {"finetune", true}, {"total", true}, {"lr", true}, {"finetune-lr", true}, {"momentum", true}, {"decay", true}, {"recalibrate", true},
+    {"momentum-score", true}, PRUNE_KFAC_FLAGS, {"score", true}, {"score-images", true}, PRUNE_SURGERY_FLAGS, {"reconstruct", true}, {"finetune", true}, {"total", true}, {"lr", true}, {"finetune-lr", true}, {"momentum", true}, {"decay", true}, {"recalibrate", true},
     {"max-loss", true}, {"min-accuracy", true}, {"images", true}, {"letterbox", true}, PRUNE_HOST_FLAGS, {"keep-work", false}, {0}};
 
 /* Criterion and what feeds it; "auto" leaves the criterion to the run, which knows the network. */
@@ -85,6 +86,7 @@ static enum prune_code read_criterion(const struct prune_args *a, struct prune_l
     loop->feed = !feed ? PRUNE_FEED_DEFAULT : strcmp(feed, "hook") ? PRUNE_FEED_PASS : PRUNE_FEED_HOOK;
     rc = prune_args_int(a, "score-images", 1, 1000000000, 0, &images, st);
     if (!rc) rc = prune_args_double(a, "momentum-score", 0, 0.9999, NAN, &loop->smoothing, st);
+    if (!rc) rc = prune_args_surgery(a, PRUNE_SURGERY_NONE, &loop->surgery, st);
     loop->score_images = (size_t)images;
     return rc;
 }

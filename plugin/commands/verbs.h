@@ -20,5 +20,6 @@ extern const struct prune_command prune_command_curve;
 extern const struct prune_command prune_command_report;
 extern const struct prune_command prune_command_oracle;
 extern const struct prune_command prune_command_correlate;
+extern const struct prune_command prune_command_surgery;
 
 #endif

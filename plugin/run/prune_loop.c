@@ -239,6 +239,26 @@ static enum prune_code shrink_if_it_pays(struct loop *l, struct prune_status *st
     return prune_work_shrink(l->w, &l->signals, on_signals, l, st);
 }
 
+/* The survivors of the layers that lose something to the mask, from the factors that chose it. */
+static enum prune_code operate(struct loop *l, struct prune_status *st)
+{
+    struct prune_work *w = l->w;
+    struct prune_plan plan = {0};
+    struct prune_network_surgery s = {0};
+    enum prune_code rc = prune_plan_build(&plan, &w->net, &w->units, w->removed, st);
+    if (!rc) rc = read_present_weights(l, st);
+    if (!rc) rc = prune_network_surgery(&s, l->scored.state, &l->input, &plan, &l->o->surgery, st);
+    for (size_t i = 0; !rc && i < s.count; i++) {
+        const struct prune_layer_surgery *cut = &s.layers[i];
+        rc = w->host->parameters_set(w->host_net, cut->layer, PRUNE_WEIGHTS, cut->weights, cut->weight_count, st);
+        if (!rc && cut->biases) rc = w->host->parameters_set(w->host_net, cut->layer, PRUNE_BIASES, cut->biases, cut->bias_count, st);
+    }
+    prune_network_surgery_free(&s);
+    prune_plan_free(&plan);
+    release_weights(l);
+    return rc;
+}
+
 /* One removal; *met says whether the target is reached. */
 static enum prune_code remove_some(struct loop *l, bool *met, struct prune_status *st)
 {
@@ -247,6 +267,7 @@ static enum prune_code remove_some(struct loop *l, bool *met, struct prune_statu
     select.max_new = wanted < 1 ? 1 : (size_t)wanted;
     struct prune_select_result result;
     enum prune_code rc = prune_select(&l->w->net, &l->w->units, l->w->scores, &select, l->w->removed, &result, st);
+    if (!rc && l->o->surgery.how != PRUNE_SURGERY_NONE) rc = operate(l, st);
     if (!rc) rc = prune_work_mask(l->w, st);
     if (rc) return rc;
     *met = result.target_met;
@@ -271,8 +292,8 @@ static enum prune_code iterate(struct loop *l, bool *finished, struct prune_stat
     }
     if (has_floor(l->o)) rc = hold(l, st);
     if (!rc) rc = criterion_end(l, st);
-    criterion_free(l);
     if (!rc) rc = remove_some(l, &l->r->target_met, st);
+    criterion_free(l);
     if (rc) return rc;
     l->r->iterations++;
     *finished = l->r->target_met && !has_floor(l->o);

@@ -9,12 +9,14 @@
 #include "../score/criteria.h"
 #include "../select/select.h"
 #include "feed.h"
+#include "network_surgery.h"
 #include "work.h"
 
 struct prune_loop_options {
     const struct prune_criterion *criterion;
     enum prune_feed feed;
     size_t score_images;             /* of a scoring pass, drawn as in training; 0 = as many as the iteration trains on */
+    struct prune_surgery_options surgery;  /* of what stays, at each removal; criteria that hold factors alone (prune_surgery_check) */
     int norm;                        /* magnitude: 1 or 2 */
     enum prune_scale scale;
     struct prune_kfac_options kfac;

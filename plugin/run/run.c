@@ -106,7 +106,9 @@ static enum prune_code settle_criterion(struct run *r, struct prune_status *st)
     if (!rc && r->loop.score_images && !prune_feeds_by_pass(c, r->loop.feed))
         rc = prune_fail_usage(st, "flag '-score-images' has no meaning without scoring passes: criterion '%s' %s", c->name,
                               c->signals ? "is fed by training; add '-score pass'" : "reads no images");
-    return rc ? rc : prune_host_check(r->host, c->signals | (c->perturbs ? PRUNE_CAN_PERTURB : 0u), st);
+    if (!rc) rc = prune_surgery_check(c, &r->loop.surgery, st);
+    unsigned needed = c->signals | (c->perturbs ? PRUNE_CAN_PERTURB : 0u) | (r->loop.surgery.how != PRUNE_SURGERY_NONE ? PRUNE_CAN_EDIT : 0u);
+    return rc ? rc : prune_host_check(r->host, needed, st);
 }
 
 /* Everything that can be refused without the host is refused here. */

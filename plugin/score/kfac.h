@@ -23,6 +23,9 @@ bool prune_kfac_factors(const void *state, const struct prune_score_input *in, i
 /* Which layers (of the cfg) pass `pass` of these criteria gathers: 1 or 0 each. */
 void prune_kfac_wanted(const struct prune_score_input *in, size_t pass, uint8_t *layers);
 
+/* lambda: what the user gave, or the default. */
+static inline double prune_kfac_lambda(const struct prune_score_input *in) { return in->kfac.damping > 0 ? in->kfac.damping : 1e-3; }
+
 /* One group's damped factors with what its scores need. Double precision. */
 struct prune_kfac_damped {
     size_t n, d;

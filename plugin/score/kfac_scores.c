@@ -11,7 +11,6 @@
 #include "kfac_private.h"
 #include "weights_view.h"
 
-static const double DEFAULT_DAMPING = 1e-3;
 static const uint64_t LARGE = (uint64_t)256 << 20;   /* bytes of a layer's damped factors, above which it is solved alone */
 
 /* ---- one layer ---- */
@@ -45,7 +44,7 @@ static enum prune_code score_group(const struct task *t, const struct prune_kfac
                                    struct prune_status *st)
 {
     const struct kfac_place *p = &t->entry->place;
-    double lambda = t->in->kfac.damping > 0 ? t->in->kfac.damping : DEFAULT_DAMPING;
+    double lambda = prune_kfac_lambda(t->in);
     struct prune_kfac_damped damped = {0};
     enum prune_code rc = prune_kfac_damp(&damped, f, group, lambda, st);
     if (rc) return rc;
