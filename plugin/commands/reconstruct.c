@@ -10,9 +10,9 @@
 static const char USAGE[] =
     "usage: darknet prune reconstruct <data> <cfg> <weights> -mask FILE -out DIR [-flag value ...]\n"
     "\n"
-    "Removes what the mask says and repairs the rest without training: layer after layer, the filters that\n"
-    "are left are fitted by least squares, so that their sums on training images come nearest to those of\n"
-    "the unpruned network. Needs images, no labels. Writes into DIR:\n"
+    "Removes what the mask says and repairs the rest without training: layer after layer, the filters\n"
+    "that are left are fitted by least squares, so that their sums on training images come nearest to\n"
+    "those of the unpruned network. Writes into DIR:\n"
     "  <base>-pruned.cfg, <base>-pruned.weights   load wherever the original does\n"
     "  <base>-pruned.mask.json                    which channels of the original are gone\n"
     "Prints for every layer the error of its sums, relative to how much they vary, on these images:\n"

@@ -115,7 +115,7 @@ static bool find_stream(const struct job *j, struct fit *f)
         if (stream->out_w != l->out_w || stream->out_h != l->out_h) return false;
         f->stream[side] = next->sources[1];
     }
-    if (j->in->old_of ? old_layer(j->in, f->at[PRUNE_PRUNED] + 1) != f->at[PRUNE_ORIGINAL] + 1 : false) return false;
+    if (old_layer(j->in, f->at[PRUNE_PRUNED] + 1) != f->at[PRUNE_ORIGINAL] + 1) return false;
     return !(j->exact[f->stream[PRUNE_PRUNED]] && old_layer(j->in, f->stream[PRUNE_PRUNED]) == f->stream[PRUNE_ORIGINAL]);
 }
 

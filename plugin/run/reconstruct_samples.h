@@ -14,7 +14,7 @@ struct prune_patches { size_t w, h, c, size, stride, pad, out_w, out_h; };   /* 
 
 /* A residual stream that the sums are added to: y_f += factor[f] (original's channel_original[f] - pruned's channel_pruned[f]). channels of -1: not added.
  * Maps are (channels, out_h, out_w) of the layer at hand. */
-struct prune_stream_error { double *factor; int *channel[2]; size_t channels[2]; };
+struct prune_stream_error { double *factor; int *channel[2]; };
 
 struct prune_samples {
     uint64_t seed; int layer;

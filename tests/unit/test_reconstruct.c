@@ -238,7 +238,7 @@ static void samples_are_the_unpruned_sums_with_the_streams_error(void **state)
     normal(&new_stream[0][0][0], 8, 11);
     const struct prune_patches whole = {2, 2, 4, 1, 1, 0, 2, 2}, small = {2, 2, 2, 1, 1, 0, 2, 2};
     struct prune_samples s = {.seed = 1, .layer = 0, .places = 4, .groups = 1, .n = 2, .original = whole, .pruned = small, .original_d = 2, .pruned_d = 2,
-                              .original_group = &group, .filters = &filters[0][0], .stream = {factor, {from, to}, {2, 1}}};
+                              .original_group = &group, .filters = &filters[0][0], .stream = {factor, {from, to}}};
     assert_int_equal(prune_samples_open(&s, &st), PRUNE_OK);
     assert_int_equal(prune_moments_open(&m, 1, 2, 2, &st), PRUNE_OK);
     const struct prune_sample_batch b = {.first = 0, .images = 2, .input = {&original[0][0][0], &pruned[0][0][0]}, .values = {16, 8},
