@@ -5,6 +5,7 @@
 
 #include "../base/file_io.h"
 #include "../run/run.h"
+#include "../run/sparse.h"
 #include "common.h"
 #include "verbs.h"
 
@@ -22,6 +23,8 @@ static const char usage[] =
     "  -decay X          of SGD (default: the cfg's)\n"
     "  -recalibrate N    first average batch-norm statistics over N training images, drawn as in\n"
     "                    training (default: 0)\n"
+    "  -keep-zeros 0|1   1: weights of convolutional and connected layers that are exactly 0 in the file\n"
+    "                    stay 0, as 'run -granularity weight' leaves them (default: 0)\n"
     "  -save-every N     write FILE every N steps as well (default: each epoch)\n"
     PRUNE_HOST_HELP
     "\n"
@@ -31,9 +34,9 @@ static const char usage[] =
     "exit codes: 0 done, 1 failed or interrupted (FILE then holds the last good weights), 2 wrong usage\n";
 
 static const struct prune_flag flags[] = {{"length", true}, {"out", true}, {"lr", true}, {"momentum", true}, {"decay", true}, {"recalibrate", true},
-                                          {"save-every", true}, PRUNE_HOST_FLAGS, {0}};
+                                          {"save-every", true}, {"keep-zeros", true}, PRUNE_HOST_FLAGS, {0}};
 
-struct request { struct prune_open_options open; struct prune_step_options step; long recalibrate, save_every; const char *length, *out; };
+struct request { struct prune_open_options open; struct prune_step_options step; long recalibrate, save_every; const char *length, *out; bool keep_zeros; };
 
 static enum prune_code read_request(const struct prune_args *a, struct request *r, struct prune_status *st)
 {
@@ -48,6 +51,7 @@ static enum prune_code read_request(const struct prune_args *a, struct request *
     if (!rc) rc = prune_args_double(a, "decay", 0, 1, NAN, &r->step.decay, st);
     if (!rc) rc = prune_args_int(a, "recalibrate", 0, 1000000000, 0, &r->recalibrate, st);
     if (!rc) rc = prune_args_int(a, "save-every", 1, 1000000000, 0, &r->save_every, st);
+    if (!rc) rc = prune_args_switch(a, "keep-zeros", false, &r->keep_zeros, st);
     if (!rc) rc = prune_args_host(a, &r->open, st);
     r->open.quiet = true;
     return rc;
@@ -73,20 +77,37 @@ static enum prune_code train(const struct prune_host *host, struct prune_host_ne
     return rc;
 }
 
+/* Which weights are 0 in the file; nothing where the user does not ask. */
+static enum prune_code read_zeros(struct prune_sparse *zeros, const struct prune_project *p, const struct request *r, struct prune_status *st)
+{
+    if (!r->keep_zeros) return PRUNE_OK;
+    enum prune_code rc = prune_sparse_init(zeros, &p->net, &p->weights.layout, st);
+    if (!rc) rc = prune_sparse_from_zeros(zeros, &p->net, &p->weights, st);
+    if (!rc) printf("%zu of %zu weights are 0 and stay 0\n", zeros->weights - zeros->kept, zeros->weights);
+    return rc;
+}
+
 static enum prune_code run(int argc, char **argv, const struct prune_host *host, struct prune_status *st)
 {
     struct prune_args args;
     struct request request = {0};
     struct prune_project project = {0};
     struct prune_host_net *net = NULL;
+    struct prune_sparse zeros = {0};
     enum prune_code rc = prune_args_parse(&args, argc, argv, flags, 3, 3, st);
     if (!rc) rc = read_request(&args, &request, st);
-    if (!rc) rc = prune_host_check(host, PRUNE_CAN_TRAIN, st);
+    if (!rc) rc = prune_host_check(host, PRUNE_CAN_TRAIN | (request.keep_zeros ? PRUNE_CAN_EDIT : 0u), st);
     if (!rc) rc = prune_project_open(&project, args.positional[1], args.positional[2], NULL, st);
     if (!rc) rc = prune_check_output(request.out, args.positional, 3, st);
+    if (!rc) rc = read_zeros(&zeros, &project, &request, st);
     prune_project_close(&project);
     if (!rc) rc = host->open(host->context, args.positional[1], args.positional[2], &request.open, &net, st);
-    if (rc) return rc;
+    if (!rc) rc = prune_sparse_hold(&zeros, host, net, st);
+    prune_sparse_free(&zeros);
+    if (rc) {
+        host->close(net);
+        return rc;
+    }
     struct prune_image_set set = {.data_path = args.positional[0], .role = PRUNE_DATA_TRAIN};
     rc = train(host, net, &set, &request, st);
     host->close(net);

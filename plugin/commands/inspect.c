@@ -7,11 +7,13 @@
 #include <string.h>
 
 #include "../base/file_io.h"
+#include "../run/sparse.h"
 #include "inspect_json.h"
+#include "table.h"
 #include "verbs.h"
 
 static const char USAGE[] =
-    "usage: darknet prune inspect <cfg> [weights] [-json] [-protect L]\n"
+    "usage: darknet prune inspect <cfg> [weights] [-json] [-protect L] [-sparsity]\n"
     "\n"
     "Prints the layer table with units, parameters and BFLOPs, which layers are tied to which and why,\n"
     "which channels are protected and why, and the residual blocks that can go whole. A unit is the\n"
@@ -20,6 +22,8 @@ static const char USAGE[] =
     "\n"
     "  -json             the same as JSON, with every unit, its members and its cost (docs/inspect.md)\n"
     "  -protect L        layers whose units all stay: \"0\", \"0,81-83\" (default: none)\n"
+    "  -sparsity         instead: how many weights of each layer are not 0 in the file (with -json as\n"
+    "                    JSON; docs/sparse.md)\n"
     "\n"
     "example:\n"
     "  darknet prune inspect cfg/yolov3.cfg yolov3.weights\n"
@@ -227,15 +231,37 @@ static enum prune_code print_text(const struct prune_project *p, const struct pr
     return PRUNE_OK;
 }
 
+static enum prune_code print_sparsity(const struct prune_project *p, bool json, struct prune_status *st)
+{
+    struct prune_sparse s = { 0 };
+    if (!p->has_weights) return prune_fail_usage(st, "flag '-sparsity' needs weights; name the file behind the cfg");
+    enum prune_code rc = prune_sparse_init(&s, &p->net, &p->weights.layout, st);
+    if (!rc) rc = prune_sparse_from_zeros(&s, &p->net, &p->weights, st);
+    cJSON *table = rc ? NULL : prune_sparse_json(&s, &p->net);
+    char *text = json && table ? cJSON_Print(table) : NULL;
+    if (!rc && (!table || (json && !text))) rc = prune_fail_memory(st, 0, "the table");
+    if (!rc && json) puts(text);
+    else if (!rc) prune_table_sparsity(stdout, table);
+    cJSON_free(text);
+    cJSON_Delete(table);
+    prune_sparse_free(&s);
+    return rc;
+}
+
 static enum prune_code run(int argc, char **argv, const struct prune_host *host, struct prune_status *st)
 {
-    static const struct prune_flag flags[] = { { "json", false }, { "protect", true }, { 0 } };
+    static const struct prune_flag flags[] = { { "json", false }, { "protect", true }, { "sparsity", false }, { 0 } };
     struct prune_args a;
     struct prune_project p;
     (void)host;
     enum prune_code rc = prune_args_parse(&a, argc, argv, flags, 1, 2, st);
     if (!rc) rc = prune_project_open(&p, a.positional[0], a.count > 1 ? a.positional[1] : NULL, prune_args_string(&a, "protect", NULL), st);
     if (rc) return rc;
+    if (prune_args_has(&a, "sparsity")) {
+        rc = print_sparsity(&p, prune_args_has(&a, "json"), st);
+        prune_project_close(&p);
+        return rc;
+    }
     struct prune_blocks blocks = { 0 };
     rc = prune_blocks_find(&blocks, &p.net, st);
     if (!rc) rc = prune_args_has(&a, "json") ? prune_inspect_json(&p, &blocks, st) : print_text(&p, &blocks, st);

@@ -6,6 +6,7 @@
 
 #include "../run/run.h"
 #include "common.h"
+#include "run_weights.h"
 #include "scoring_flags.h"
 #include "surgery_flags.h"
 #include "table.h"
@@ -13,6 +14,7 @@
 
 static const char usage[] =
     "usage: darknet prune run <data> <cfg> <weights> (-macs R | -params R | -units R) [-flag value ...]\n"
+    "       darknet prune run <data> <cfg> <weights> -granularity weight -weights R [-flag value ...]\n"
     "\n"
     "Prunes a trained network while it trains, rewrites it, proves the rewrite, repairs batch-norm\n"
     "statistics, fine-tunes, and prints the before/after table. Classifier or detector is read from the\n"
@@ -62,18 +64,20 @@ static const char usage[] =
     "                    (default: 1)\n"
     PRUNE_HOST_HELP
     "  -keep-work        keep DIR/work, the intermediate files\n"
+    PRUNE_WEIGHTS_HELP
     "\n"
     "Ctrl-C stops after the present step, leaves a usable pair and says where.\n"
     "\n"
     "example:\n"
     "  darknet prune run cifar.data resnet20.cfg resnet20.weights -macs 0.5 -total 2 -out pruned\n"
+    "  darknet prune run mnist.data lenet5.cfg lenet5.weights -granularity weight -weights 0.05 -total 4\n"
     "\n"
     "exit codes: 0 done, 1 failed or interrupted (the message says what is on disk), 2 wrong usage\n";
 
 static const struct prune_flag flags[] = {
     {"out", true}, PRUNE_SELECT_FLAGS, {"criterion", true}, {"norm", true}, {"batches-per-iteration", true}, {"remove-per-iteration", true},
     {"momentum-score", true}, PRUNE_KFAC_FLAGS, {"score", true}, {"score-images", true}, PRUNE_SURGERY_FLAGS, {"reconstruct", true}, {"finetune", true}, {"total", true}, {"lr", true}, {"finetune-lr", true}, {"momentum", true}, {"decay", true}, {"recalibrate", true},
-    {"max-loss", true}, {"min-accuracy", true}, {"images", true}, {"letterbox", true}, PRUNE_HOST_FLAGS, {"keep-work", false}, {0}};
+    {"max-loss", true}, {"min-accuracy", true}, {"images", true}, {"letterbox", true}, PRUNE_HOST_FLAGS, {"keep-work", false}, PRUNE_WEIGHTS_FLAGS, {0}};
 
 /* Criterion and what feeds it; "auto" leaves the criterion to the run, which knows the network. */
 static enum prune_code read_criterion(const struct prune_args *a, struct prune_loop_options *loop, struct prune_status *st)
@@ -141,6 +145,9 @@ static enum prune_code run(int argc, char **argv, const struct prune_host *host,
     struct prune_args args;
     struct prune_run_options options;
     enum prune_code rc = prune_args_parse(&args, argc, argv, flags, 3, 3, st);
+    bool weights = false;
+    if (!rc) rc = prune_run_weights_asked(&args, &weights, st);
+    if (!rc && weights) return prune_run_weights(&args, host, st);
     if (!rc) rc = read_options(&args, &options, st);
     if (rc) return rc;
     cJSON *report = NULL;

@@ -66,6 +66,36 @@ static void print_stages(FILE *out, const cJSON *report)
     }
 }
 
+static double count_of(const cJSON *object, const char *key)
+{
+    const cJSON *item = cJSON_GetObjectItemCaseSensitive(object, key);
+    return cJSON_IsNumber(item) ? item->valuedouble : NAN;
+}
+
+static void print_sparsity_row(FILE *out, const char *name, const char *kind, const cJSON *row)
+{
+    double weights = count_of(row, "weights"), remaining = count_of(row, "remaining");
+    fprintf(out, "%5s  %-15s %12.0f %12.0f %9.3f%%\n", name, kind, weights, remaining, weights > 0 ? 100 * remaining / weights : 0);
+}
+
+void prune_table_sparsity(FILE *out, const struct cJSON *sparsity)
+{
+    const cJSON *row;
+    fprintf(out, "%5s  %-15s %12s %12s %10s\n", "layer", "kind", "weights", "not 0", "");
+    cJSON_ArrayForEach(row, cJSON_GetObjectItemCaseSensitive(sparsity, "layers")) {
+        char name[24];
+        const char *kind = text(row, "kind");
+        snprintf(name, sizeof name, "%.0f", count_of(row, "layer"));
+        print_sparsity_row(out, name, kind ? kind : "", row);
+    }
+    print_sparsity_row(out, "", "total", sparsity);
+    double remaining = count_of(sparsity, "remaining"), others = count_of(sparsity, "other_parameters");
+    if (remaining > 0) fprintf(out, "compression %.2f times", count_of(sparsity, "weights") / remaining);
+    else fprintf(out, "no weights");
+    fprintf(out, ", not counting %.0f biases and other parameters (with them %.2f times)\n", others,
+            (count_of(sparsity, "weights") + others) / fmax(1, remaining + others));
+}
+
 void prune_table_print(FILE *out, const struct cJSON *report)
 {
     fprintf(out, "%-16s %16s %16s %9s\n", "", "before", "after", "change");
@@ -74,4 +104,8 @@ void prune_table_print(FILE *out, const struct cJSON *report)
         if (!isnan(before) || !isnan(after)) print_row(out, &ROWS[i], before, after);
     }
     print_stages(out, report);
+    const cJSON *sparsity = cJSON_GetObjectItemCaseSensitive(report, "sparsity");
+    if (!sparsity) return;
+    fputc('\n', out);
+    prune_table_sparsity(out, sparsity);
 }

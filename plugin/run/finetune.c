@@ -7,7 +7,7 @@
 
 #include "../base/progress.h"
 
-static double cosine_rate(double rate, size_t step, size_t steps)
+double prune_cosine_rate(double rate, size_t step, size_t steps)
 {
     static const double pi = 3.14159265358979323846;
     return rate * 0.5 * (1 + cos(pi * (double)step / (double)steps));
@@ -25,7 +25,7 @@ enum prune_code prune_finetune(const struct prune_host *host, struct prune_host_
     for (size_t i = 0; i < o->steps && !rc; i++) {
         struct prune_step_options step = o->step;
         struct prune_step done;
-        step.rate = cosine_rate(o->step.rate, i, o->steps);
+        step.rate = prune_cosine_rate(o->step.rate, i, o->steps);
         rc = host->train_step(net, &step, &done, st);
         if (rc) break;
         r->steps++;

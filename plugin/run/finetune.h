@@ -17,6 +17,9 @@ struct prune_finetune_result { size_t steps, images; double loss; /* mean of the
 enum prune_code prune_finetune(const struct prune_host *host, struct prune_host_net *net, const struct prune_finetune_options *o,
                                struct prune_finetune_result *r, struct prune_status *st);
 
+/* Half a cosine from `rate` at step 0 towards 0 at `steps`. */
+double prune_cosine_rate(double rate, size_t step, size_t steps);
+
 /* "2" or "2e": epochs; "300i": iterations. *steps = training steps for a list of `images` images. */
 enum prune_code prune_parse_length(const char *flag, const char *text, size_t images, size_t images_per_step, size_t *steps, struct prune_status *st);
 

@@ -84,7 +84,7 @@ static enum prune_code prepare_feed(struct loop *l, struct prune_status *st)
     return prune_background_start(&l->background, ROOM_OF_JOBS, st);
 }
 
-static bool has_statistics(const struct prune_net *net)
+bool prune_has_statistics(const struct prune_net *net)
 {
     for (size_t i = 0; i < net->layer_count; i++)
         if (net->layers[i].batch_normalize || net->layers[i].kind == PRUNE_BATCHNORM) return true;
@@ -103,7 +103,7 @@ static enum prune_code scoring_pass(struct loop *l, struct prune_status *st)
     s.set.drawn = true;
     s.set.first = l->r->score_images;
     s.set.limit = l->o->score_images ? l->o->score_images : l->trained_images;
-    enum prune_code rc = has_statistics(&w->net) ? w->host->recalibrate(w->host_net, &s.set, s.set.limit, st) : PRUNE_OK;
+    enum prune_code rc = prune_has_statistics(&w->net) ? w->host->recalibrate(w->host_net, &s.set, s.set.limit, st) : PRUNE_OK;
     if (!rc) rc = prune_scoring_feed(&s, &l->scored, 1, &facts, st);
     enum prune_code back = prune_work_regate(w, rc ? NULL : st);
     l->r->score_images += facts.images;

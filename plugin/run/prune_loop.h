@@ -45,5 +45,7 @@ struct prune_loop_result {
 /* Ends with the mask in w->removed (network masked, not yet rewritten) and momentum reset. PRUNE_INTERRUPTED: the user asked to stop; the
  * mask so far is valid. */
 enum prune_code prune_loop(struct prune_work *w, const struct prune_loop_options *o, struct prune_loop_result *r, struct prune_status *st);
+/* Are there rolling statistics, to be averaged anew before a pass that reads them? */
+bool prune_has_statistics(const struct prune_net *net);
 
 #endif

@@ -2,6 +2,7 @@
 #include "report.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -45,6 +46,17 @@ void prune_report_stage(cJSON *report, const char *name, const struct prune_eval
     cJSON_AddStringToObject(stage, "name", name);
     add_evaluation(stage, e);
     cJSON_AddItemToArray(stages, stage);
+}
+
+enum prune_code prune_report_evaluate(cJSON *report, const struct prune_host *host, struct prune_host_net *net, const struct prune_image_set *set, const char *stage,
+                                      struct prune_evaluation *e, struct prune_status *st)
+{
+    enum prune_code rc = host->evaluate(net, set, e, st);
+    if (rc) return rc;
+    prune_report_stage(report, stage, e);
+    const bool classifier = !isnan(e->top1);
+    fprintf(stderr, "%s: %s %.2f%%, loss %.4f on %zu images\n", stage, classifier ? "top-1" : "mAP@0.5", 100 * (classifier ? e->top1 : e->map50), e->loss, e->images);
+    return PRUNE_OK;
 }
 
 enum prune_code prune_report_write(const cJSON *report, const char *path, struct prune_status *st)

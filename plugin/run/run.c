@@ -45,16 +45,10 @@ static struct prune_image_set train_set(const struct run *r)
     return (struct prune_image_set){.data_path = r->o->data, .role = PRUNE_DATA_TRAIN, .letterbox = r->o->letterbox};
 }
 
-static double accuracy_of(const struct prune_evaluation *e) { return isnan(e->top1) ? e->map50 : e->top1; }
-
 static enum prune_code evaluate(struct run *r, struct prune_host_net *net, const char *stage, struct prune_evaluation *e, struct prune_status *st)
 {
     struct prune_image_set set = valid_set(r);
-    enum prune_code rc = r->host->evaluate(net, &set, e, st);
-    if (rc) return rc;
-    prune_report_stage(r->report, stage, e);
-    fprintf(stderr, "%s: %s %.2f%%, loss %.4f on %zu images\n", stage, isnan(e->top1) ? "mAP@0.5" : "top-1", 100 * accuracy_of(e), e->loss, e->images);
-    return PRUNE_OK;
+    return prune_report_evaluate(r->report, r->host, net, &set, stage, e, st);
 }
 
 static enum prune_code make_paths(struct run *r, struct prune_status *st)
