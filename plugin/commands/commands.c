@@ -12,8 +12,8 @@
 /* In the order of the summary: the whole job, then its steps. */
 static const struct prune_command *const VERBS[] = {
     &prune_command_run, &prune_command_inspect, &prune_command_score, &prune_command_oracle, &prune_command_correlate, &prune_command_curve,
-    &prune_command_select, &prune_command_surgery, &prune_command_apply, &prune_command_reconstruct, &prune_command_compose, &prune_command_verify, &prune_command_finetune,
-    &prune_command_evaluate,
+    &prune_command_select, &prune_command_surgery, &prune_command_apply, &prune_command_expand, &prune_command_reconstruct, &prune_command_compose, &prune_command_verify,
+    &prune_command_finetune, &prune_command_evaluate,
     &prune_command_gate, &prune_command_criteria, &prune_command_report,
 };
 enum { VERB_COUNT = sizeof VERBS / sizeof *VERBS };

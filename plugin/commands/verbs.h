@@ -9,6 +9,7 @@ extern const struct prune_command prune_command_inspect;
 extern const struct prune_command prune_command_score;
 extern const struct prune_command prune_command_select;
 extern const struct prune_command prune_command_apply;
+extern const struct prune_command prune_command_expand;
 extern const struct prune_command prune_command_compose;
 extern const struct prune_command prune_command_reconstruct;
 extern const struct prune_command prune_command_verify;

@@ -19,7 +19,8 @@ struct prune_plan { struct prune_layer_plan *layers; size_t layer_count; };
 enum prune_code prune_plan_build(struct prune_plan *plan, const struct prune_net *net, const struct prune_units *units, const uint8_t *removed, struct prune_status *st);
 void prune_plan_free(struct prune_plan *plan);
 
-/* New cfg text (malloc'd). Only filters=, output=, groups=, group_id= of changed layers change. */
+/* New cfg text (malloc'd). Only filters=, output=, groups=, group_id= of changed layers change. Reads counts and groups of the plan, not its
+ * lists, so that it can also make layers wider (rewrite/expand.h). */
 enum prune_code prune_rewrite_cfg(const struct prune_plan *plan, const struct prune_net *net, char **bytes, size_t *size, struct prune_status *st);
 /* The same, into a file. */
 enum prune_code prune_rewrite_cfg_file(const struct prune_plan *plan, const struct prune_net *net, const char *path, struct prune_status *st);

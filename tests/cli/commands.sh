@@ -31,7 +31,7 @@ prune() { # code, stdout, stderr, arguments...
 }
 
 # Help and the table of verbs.
-verbs="run inspect score oracle correlate curve select surgery apply reconstruct compose verify finetune evaluate gate criteria report"
+verbs="run inspect score oracle correlate curve select surgery apply expand reconstruct compose verify finetune evaluate gate criteria report"
 check "without a verb the summary is printed" prune 0 "darknet prune run data.data net.cfg net.weights -macs 0.5" ""
 check "-help prints the summary" prune 0 "'darknet prune <verb> -help' explains a verb" "" -help
 check "-version prints name, version and host" prune 0 "darknet prune 1.0.0, host: darknet (CPU)" "" -version
