@@ -55,7 +55,7 @@ static const char usage[] =
     "  -reconstruct N    after the rewrite, fit the filters that are left to the sums of the network as\n"
     "                    it was given, by least squares over N training images (default: 0: no)\n"
     "  -recalibrate N    training images, drawn as in training, that batch-norm statistics are averaged\n"
-    "                    over (default: 2560; 0: no)\n"
+    "                    over (default: 2560; with -reconstruct 0; 0: no)\n"
     "  -max-loss X       stop removing and roll back when the mean training loss of an iteration\n"
     "                    exceeds X\n"
     "  -min-accuracy X   the same when top-1 (mAP@0.5 for detectors) falls below X, a fraction of 1\n"
@@ -124,7 +124,7 @@ static enum prune_code read_options(const struct prune_args *a, struct prune_run
                                     .total = prune_args_string(a, "total", NULL), .keep_work = prune_args_has(a, "keep-work")};
     enum prune_code rc = read_loop(a, &o->loop, st);
     if (!rc) rc = prune_args_int(a, "reconstruct", 0, 1000000000, 0, &reconstruct, st);
-    if (!rc) rc = prune_args_int(a, "recalibrate", 0, 1000000000, 2560, &recalibrate, st);
+    if (!rc) rc = prune_args_int(a, "recalibrate", 0, 1000000000, reconstruct ? 0 : 2560, &recalibrate, st);
     if (!rc) rc = prune_args_double(a, "finetune-lr", 1e-9, 10, 0, &o->finetune_rate, st);
     if (!rc) rc = prune_args_host(a, &host, st);
     if (!rc) rc = prune_args_images(a, o->data, PRUNE_DATA_VALID, &images, st);
