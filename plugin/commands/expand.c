@@ -24,8 +24,8 @@ static const char USAGE[] =
     "  -scores FILE      scores of the cfg, as 'darknet prune score' writes them\n"
     "  -out NEW.cfg      cfg to write\n"
     "  -factor F         new width = width * F, rounded up, 1 < F <= 8 (default: 2)\n"
-    "  -by B             layer: the least pruned layers; stage: all layers whose maps have one size, the\n"
-    "                    least pruned size (default: layer)\n"
+    "  -by B             layer: the least pruned layers; stage: all layers whose maps have the size that\n"
+    "                    lost least (default: layer)\n"
     "  -count N          so many layers or stages (default: 5 layers, 1 stage; more than there are: all)\n"
     "  -json FILE        the table, machine-readable (docs/expand.md)\n"
     PRUNE_SELECT_HELP

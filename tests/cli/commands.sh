@@ -188,6 +188,35 @@ check "kept counts that allow no smaller network name the flag" prune 1 "" "take
 check "of -min-keep, too" prune 1 "" "take a smaller -min-keep, or let more remain" select "${net[@]}" -scores "$work/m.json" -macs 0.5 -min-keep 1000 -out "$work/x.json"
 check "and no flag where none is in the way" prune 1 "" "; let more remain" select "${net[@]}" -scores "$work/m.json" -macs 0.001 -out "$work/x.json"
 
+# expand: from the same scores to a wider cfg; it reads no weights
+wide() { prune "$1" "$2" "$3" expand "$work/net.cfg" -scores "$work/m.json" -out "$work/wide.cfg" "${@:4}"; }
+check "layers tied by a shortcut are widened together" wide 0 "     1         8x8       8        6  0.7500      16  with layer 0" ""
+check "and the classes stay" grep -qF "     3         8x8       4        0  0.0000       4  stays: read by a softmax (layer 5)" "$work/out"
+check "the least pruned are listed" grep -qF "  layer 0: 12 of 16 channels, 0.7500, widened" "$work/out"
+check "multiply-adds before and after" grep -qE "^multiply-adds +$((64 * (27 * 8 + 72 * 8 + 8 * 4))) +$((64 * (27 * 16 + 144 * 16 + 16 * 4)))$" "$work/out"
+check "it says that there are no weights, and what to do" grep -qF "  darknet classifier train <data> $work/wide.cfg" "$work/out"
+check "the cfg has only other widths" test "$(diff "$work/net.cfg" "$work/wide.cfg" | grep '^[<>]' | sort | uniq -c | tr -s ' ' | tr '\n' ';')" = " 2 < filters=8; 2 > filters=16;"
+check "no line ends in blanks there" bash -c "! grep -q ' $' '$work/out'"
+check "inspect reads the wide cfg" prune 0 "layer" "" inspect "$work/wide.cfg"
+check "-by stage names the size of the maps" wide 0 "  stage of 8x8 maps: 12 of 16 channels, 0.7500, widened" "" -by stage -factor 1.5 -json "$work/wide.json"
+check "-json has the same numbers" /usr/bin/python3 -c "import json; d = json.load(open('$work/wide.json')); assert d['format'] == 'darknet-prune-expand' and d['by'] == 'stage' and d['factor'] == 1.5, d; assert [(l['layer'], l['width'], l['removed'], l['new_width'], l['with_layer'], l.get('fixed')) for l in d['layers']] == [(0, 8, 6, 12, 0, None), (1, 8, 6, 12, 0, None), (3, 4, 0, 4, 3, 'read by a softmax (layer 5)')], d; assert d['candidates'] == [{'layer': 0, 'channels': 16, 'removed': 12, 'widened': True}] and d['after'] == {'macs': 64 * (27 * 12 + 108 * 12 + 48), 'parameters': 27 * 12 + 108 * 12 + 48 + 48 + 4}, d"
+rm -f "$work/wide.cfg"
+check "scores of another cfg widen nothing" prune 1 "" "foreign.json' belong to another cfg" expand "$work/net.cfg" -scores "$work/foreign.json" -out "$work/wide.cfg"
+check "a cfg where all stays is refused" wide 1 "" "no layer of '$work/net.cfg' can be widened" -protect 0 -units 1
+check "a target gives the same ranking as select" wide 0 "  layer 0: 8 of 16 channels, 0.5000, widened" "" -units 0.67
+rm -f "$work/wide.cfg"
+for factor in 1 0.5 8.5; do
+    check "a factor of $factor is refused" wide 2 "" "flag '-factor': $factor is not a factor that widens; use more than 1 and at most 8" -factor $factor
+done
+check "-by is layer or stage" wide 2 "" "flag '-by': 'block' is not one of layer, stage" -by block
+check "-count counts from 1" wide 2 "" "flag '-count': '0' is outside 1..1000000" -count 0
+check "a mistake leaves no cfg" test ! -e "$work/wide.cfg"
+check "expand needs scores" prune 2 "" "flag '-scores FILE' is missing" expand "$work/net.cfg" -out "$work/wide.cfg"
+check "expand needs an output" prune 2 "" "flag '-out NEW.cfg' is missing" expand "$work/net.cfg" -scores "$work/m.json"
+check "expand keeps the cfg" prune 2 "" "'$work/net.cfg' is an input and would be overwritten" expand "$work/net.cfg" -scores "$work/m.json" -out "$work/net.cfg"
+check "and the scores" prune 2 "" "'$work/m.json' is an input and would be overwritten" expand "$work/net.cfg" -scores "$work/m.json" -out "$work/m.json"
+check "cfg and table are two files" prune 2 "" "name one file" expand "$work/net.cfg" -scores "$work/m.json" -out "$work/w.x" -json "$work/w.x"
+
 # inspect: everything a layer reads, both strides, no blanks at the ends of lines
 check "a shortcut of several sources names them all" bash -c "'$darknet' prune inspect cfg/styles/shortcuts-several.cfg | grep -q 'adds 4, 1, 5$'"
 check "strides that differ are both shown" bash -c "'$darknet' prune inspect cfg/styles/stride-x-y.cfg | grep -q ' 3x3/2x1 '"

@@ -115,6 +115,16 @@ if diff <(grep -o '"score":[^,}]*' "$work/later.json") <(grep -o '"score":[^,}]*
 expect 'select takes the file' 0 'mask written' "$bin" prune select "$work/small.cfg" "$work/fresh.weights" -scores "$work/fresh-sosp-h.json" -macs 0.6 -out "$work/fresh.mask.json"
 expect 'apply takes it' 0 '' "$bin" prune apply "$work/small.cfg" "$work/fresh.weights" -mask "$work/fresh.mask.json" -out "$work/fresh"
 expect 'and training begins where scoring was' 0 'wrote' "$bin" prune finetune "$work/set.data" "$work/fresh/small-pruned.cfg" "$work/fresh/small-pruned.weights" -length 1 -out "$work/fresh/tuned.weights"
+
+# a wider cfg trains from scratch, classifier and detector
+expect 'scores at the start make a wider cfg' 0 "no weights: train it from scratch" "$bin" prune expand "$work/small.cfg" -scores "$work/fresh-sosp-h.json" -macs 0.6 -count 2 -out "$work/wide.cfg"
+expect 'in which every layer but the last is wider' 0 '8 12 2 ' bash -c "sed -n 's/^filters=//p' '$work/wide.cfg' | tr '\\n' ' '"
+expect 'and which opens and trains' 0 '9, 3.000: ' "$bin" classifier train "$work/set.data" "$work/wide.cfg"
+expect 'a detector is scored' 0 'saved random' "$bin" prune score "$work/box.cfg" -criterion random -out "$work/box.json"
+expect 'and made wider' 0 "darknet detector train <data> $work/wide-box.cfg" "$bin" prune expand "$work/box.cfg" -scores "$work/box.json" -units 0.7 -by stage -count 2 -factor 1.5 -out "$work/wide-box.cfg"
+expect 'in all but what its head reads' 0 '12 12 14 ' bash -c "sed -n 's/^filters=//p' '$work/wide-box.cfg' | tr '\\n' ' '"
+expect 'and trains, too' 0 '6, ' "$bin" detector train "$work/set.data" "$work/wide-box.cfg"
+
 expect '-at-init needs a place for its weights' 2 "'-at-init' needs '-init-weights FILE'" "${fresh[@]}" -criterion sosp-i -out "$work/x.json"
 expect '-at-init takes no weights' 2 'give <data> <cfg> and no weights' "$bin" prune score "$work/set.data" "$work/small.cfg" "$work/fresh.weights" -at-init -init-weights "$work/y.weights" -criterion sosp-i -out "$work/x.json"
 expect '-init-weights alone is a mistake' 2 "'-init-weights' has no meaning without '-at-init'" "$bin" prune score "$work/set.data" "$work/small.cfg" "$work/fresh.weights" -init-weights "$work/y.weights" -criterion sosp-i -out "$work/x.json"
