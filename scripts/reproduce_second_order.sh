@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # docs/results.md, second-order pruning of the published CIFAR-10 networks (one-shot, no fine-tuning; then with it). Resumable: what has its result is skipped.
 # usage: scripts/reproduce_second_order.sh grid NET DATA OUT SEED [CRITERION,...] [MACS,...]   right after, recalibrated, and after least-squares reconstruction
-#        scripts/reproduce_second_order.sh tune NET DATA OUT SEED CRITERION MACS EPOCHS        fine-tuning of the grid's pair of that point
+#        scripts/reproduce_second_order.sh tune NET DATA OUT SEED CRITERION MACS EPOCHS        fine-tuning of the grid's pair of that point (FROM=-r: of the reconstructed one)
 #        scripts/reproduce_second_order.sh table OUT                                           all results as CSV: net,seed,criterion,macs,what,top1
 #   NET: resnet20 or resnet56    DATA: folder with cifar10/ and weights/    nap-surgery: masks of nap, survivors by -surgery joint
 #   IMAGES=1000 scored, drawn as in training from SEED (EXACT_IMAGES=256 of taylor-so)    EVAL=10000 test images    RECONSTRUCT=1000 images, 0: none    THREADS=
@@ -51,14 +51,13 @@ point() {
     local c=$1 macs=$2 p=$dir/$1@$2 mask=$dir/$(scored "$1")@$2.mask.json weights=$pair.weights
     [ -s "$mask" ] || "$bin" prune select "$pair.cfg" "$pair.weights" -scores "$dir/$(scored "$c").json" -macs "$macs" -protect 0 -out "$mask" >"$p.select"
     if [ "$c" = nap-surgery ]; then
-        [ -s "$p.mask.json" ] || "$bin" prune surgery "$set" "$pair.cfg" "$pair.weights" -mask "$mask" -protect 0 -drawn 1 -images "${IMAGES:-1000}" -minibatch 128 -seed "$seed" \
+        [ -s "$p.mask.json" ] || "$bin" prune surgery "$set" "$pair.cfg" "$pair.weights" -mask "$mask" -drawn 1 -images "${IMAGES:-1000}" -minibatch 128 -seed "$seed" \
             "${threads[@]}" -out "$p.weights" -out-mask "$p.mask.json" >"$p.surgery"
         mask=$p.mask.json weights=$p.weights
     fi
-    [ -s "$p/$net-pruned.weights" ] || [ -s "$p/$net.weights" ] || "$bin" prune apply "$pair.cfg" "$weights" -mask "$mask" -protect 0 -out "$p" >"$p.apply"
-    set -- "$p"/*-pruned.cfg "$p"/*-pruned.weights
-    measure "$p-right-after" "$1" "$2"
-    measure "$p-recalibrated" "$1" "$2" -recalibrate 2560
+    [ -s "$p/$net-pruned.mask.json" ] || "$bin" prune apply "$pair.cfg" "$weights" -mask "$mask" -protect 0 -out "$p" >"$p.apply"
+    measure "$p-right-after" "$p/$net-pruned.cfg" "$p/$net-pruned.weights"
+    measure "$p-recalibrated" "$p/$net-pruned.cfg" "$p/$net-pruned.weights" -recalibrate 2560
     [ "$c" = nap-surgery ] || [ "${RECONSTRUCT:-1000}" = 0 ] && return
     [ -s "$p-r/$net-pruned.mask.json" ] || "$bin" prune reconstruct "$set" "$pair.cfg" "$pair.weights" -mask "$mask" -protect 0 -images "${RECONSTRUCT:-1000}" -seed "$seed" \
         "${threads[@]}" -out "$p-r" >"$p.reconstruct"
@@ -79,9 +78,8 @@ grid)
 tune)
     [ $# -eq 8 ] || usage
     open_folder "$2" "$3" "$4" "$5"
-    p=$dir/$6@$7 from=${FROM:-}
-    set -- "$p$from"/*-pruned.cfg "$p$from"/*-pruned.weights "$8"
-    tuned=$p$from-tuned-$3
+    p=$dir/$6@$7${FROM:-} tuned=$dir/$6@$7${FROM:-}-tuned-$8
+    set -- "$p/$net-pruned.cfg" "$p/$net-pruned.weights" "$8"
     [ -s "$tuned.weights" ] || "$bin" prune finetune "$set" "$1" "$2" -length "$3" -lr "${RATE:-0.02}" -recalibrate 2560 -seed "$seed" "${threads[@]}" -out "$tuned.weights"
     measure "$tuned" "$1" "$tuned.weights"
     ;;
