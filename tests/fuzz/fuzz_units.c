@@ -1,8 +1,9 @@
 /* Fuzzer of everything between a cfg and its smaller form: a cfg that our reader accepts must have units, a selection at a fraction taken
- * from its bytes either succeeds or says why not, and what is selected rewrites to a cfg that reads back at the promised cost. */
+ * from its bytes either succeeds or says why not, and what is selected rewrites to a cfg that reads back at the promised cost. Its wider form (expand)
+ * has the planned widths or is refused with a reason, too. */
 #include <stdlib.h>
 
-#include "../../plugin/rewrite/rewrite.h"
+#include "../../plugin/rewrite/expand.h"
 #include "../../plugin/select/select.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size);
@@ -31,6 +32,25 @@ static void shrink(const struct prune_net *net, const struct prune_units *units,
     prune_plan_free(&plan);
 }
 
+static void widen(const struct prune_net *net, const struct prune_units *units, const uint8_t *removed, unsigned key)
+{
+    struct prune_status st = { 0 };
+    struct prune_expand_options o = { .factor = key % 2 ? 2 : 1 + key % 9 / 8., .count = 1 + key % 7, .by = key % 3 ? PRUNE_EXPAND_LAYERS : PRUNE_EXPAND_STAGES };
+    struct prune_expansion e;
+    struct prune_cfg cfg;
+    struct prune_net wide;
+    if (!prune_expand_build(&e, net, units, removed, &o, &st)) {
+        if (!prune_expand_cfg(&e, net, "(memory)", &cfg, &wide, &st)) {
+            if (wide.layer_count != net->layer_count || wide.parameters < net->parameters) abort();
+            prune_net_free(&wide);
+            prune_cfg_free(&cfg);
+            st.message[0] = 1;
+        }
+        prune_expand_free(&e);
+    }
+    if (!st.message[0]) abort();
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
 {
     struct prune_status st = { 0 };
@@ -52,6 +72,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
             struct prune_select_options o = { .remain = (key % 20 + 1) / 20.0, .min_keep = 1, .multiple = key % 3 ? 1 : 2, .per_layer = key % 5 == 0,
                                               .cost = key % 2 ? PRUNE_COST_MACS : PRUNE_COST_NONE, .cost_power = 1, .target = PRUNE_TARGET_UNITS };
             shrink(&net, &units, &o, scores, removed);
+            widen(&net, &units, removed, key);
             free(scores);
             free(removed);
             prune_units_free(&units);
