@@ -3,7 +3,7 @@
 # Rows (ROWS): unpruned; train-CRITERION: cycle, score, prune, cycle; init-CRITERION: score fresh weights, prune, two cycles; init-random; expand: the stage that train-* pruned least twice
 # as wide, fresh, cycle, prune to the multiply-adds of train-*, cycle. Criteria: sosp-h, sosp-i.
 # usage: [SEEDS="1 2 3"] [EPOCHS=4] [MACS=0.5] [THREADS=1] [IMAGES=1000] [ROWS="..."] scripts/reproduce_init.sh DATA [OUT]     DATA: folder with cifar10/
-# Files that are there are not made again: interrupted, the script goes on where it was. The table shows what is finished.
+# Files that are there are not made again: interrupted, the script goes on where it was. The table shows what is finished (SEEDS=' ': nothing but the table).
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -45,9 +45,8 @@ measure() { # ROW CFG WEIGHTS
     mv "$dir/$1.part" "$dir/$1.json"
 }
 
-start() { # the fresh and the once trained network of every row
-    fresh "$cfg" "$dir/fresh.weights"
-}
+# What rows share: the fresh network, and the one trained for a cycle.
+start() { fresh "$cfg" "$dir/fresh.weights"; }
 trained() { start; cycle "$cfg" "$dir/fresh.weights" "$dir/once.weights"; }
 row_unpruned() {
     trained
