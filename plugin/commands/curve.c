@@ -36,6 +36,7 @@ static const char USAGE[] =
     "  -norm 1|2         magnitude: L1 or L2 norm of a filter (default: 2)\n"
     "  -rivals N         taylor-logits: rivals of the true class (default: the criterion's own)\n"
     "  -probes N|exact   vectors of the second-order criteria (default: the criterion's own)\n"
+    PRUNE_KFAC_HELP
     "\n"
     "the evaluation images, of which accuracy (detectors: mAP@0.5) and a second loss are:\n"
     "  -eval-images N    so many of the list; 0: all (default: no evaluation)\n"
@@ -200,6 +201,7 @@ static enum prune_code read_options(struct job *j, const struct prune_args *a, s
     s->minibatch = (size_t)minibatch;
     s->open.batch = (int)minibatch;
     s->input = (struct prune_score_input){.norm = (int)norm, .rivals = (int)rivals, .probes = probes};
+    if (!rc) rc = prune_args_kfac(a, &s->input.kfac, &s->input.scale, st);
     return rc;
 }
 
@@ -209,19 +211,30 @@ static char *describe_set(const struct prune_image_set *set)
                         set->drawn ? ", drawn" : "");
 }
 
+/* "" where no flag of K-FAC was given: settings of files from before these flags. */
+static void describe_kfac(const struct prune_score_input *in, char *out, size_t room)
+{
+    const struct prune_kfac_options *k = &in->kfac;
+    bool given = k->samples > 0 || k->decay > 0 || k->damping > 0 || k->fisher != PRUNE_FISHER_SAMPLED || k->unnormalised || k->memory || in->scale;
+    *out = 0;
+    if (given)
+        snprintf(out, room, "; kfac %.17g, %.17g, %.17g, %d, %d, %zu, scale %d", k->samples, k->decay, k->damping, (int)k->fisher, k->unnormalised, k->memory, (int)in->scale);
+}
+
 /* Everything but criteria and seeds that decides the numbers. */
 static enum prune_code describe(struct job *j, struct prune_status *st)
 {
     const struct prune_curve_setup *s = &j->setup;
     const struct prune_select_options *o = &s->select;
-    char *scored = describe_set(&s->scored), *eval = s->evaluates ? describe_set(&s->eval) : strdup("none"), target[64] = "none", until[64] = "none";
+    char *scored = describe_set(&s->scored), *eval = s->evaluates ? describe_set(&s->eval) : strdup("none"), target[64] = "none", until[64] = "none", kfac[160];
     if (!o->open_ended) snprintf(target, sizeof target, "%d %.17g", (int)o->target, o->remain);
     if (!isnan(s->until_loss)) snprintf(until, sizeof until, "%.17g", s->until_loss);
+    describe_kfac(&s->input, kfac, sizeof kfac);
     if (scored && eval)
         j->set.settings = prune_format("data %s; scored %s, minibatch %zu; evaluated %s; every %zu; recalibrated %zu; norm %d, rivals %d, probes %d; step %zu; target %s; until loss %s; "
-                                       "protected %s%s; min-keep %d, multiple %d, cost %d^%g%s", s->scored.data_path, scored, s->minibatch, eval, s->eval_every, s->recalibrate,
+                                       "protected %s%s; min-keep %d, multiple %d, cost %d^%g%s%s", s->scored.data_path, scored, s->minibatch, eval, s->eval_every, s->recalibrate,
                                        s->input.norm, s->input.rivals, s->input.probes, o->max_new, target, until, j->protect ? j->protect : "none",
-                                       j->no_spanning ? " and spanning units" : "", o->min_keep, o->multiple, (int)o->cost, o->cost_power, o->per_layer ? ", per layer" : "");
+                                       j->no_spanning ? " and spanning units" : "", o->min_keep, o->multiple, (int)o->cost, o->cost_power, o->per_layer ? ", per layer" : "", kfac);
     free(scored);
     free(eval);
     return j->set.settings ? PRUNE_OK : prune_fail_memory(st, 0, "settings");
@@ -395,7 +408,7 @@ static enum prune_code run(int argc, char **argv, const struct prune_host *host,
 {
     static const struct prune_flag flags[] = {{"criteria", true}, {"out", true}, {"recompute", true}, {"step", true}, {"step-fraction", true}, {"until-loss", true},
                                               {"loss-at", true}, {"seeds", true}, {"minibatch", true}, {"norm", true}, {"rivals", true}, {"probes", true},
-                                              {"eval-images", true}, {"eval-first", true}, {"eval-role", true}, {"eval-every", true}, {"recalibrate", true},
+                                              PRUNE_KFAC_FLAGS, {"eval-images", true}, {"eval-first", true}, {"eval-role", true}, {"eval-every", true}, {"recalibrate", true},
                                               {"no-spanning", true}, {"threads", true}, PRUNE_IMAGE_FLAGS, PRUNE_SET_FLAGS, PRUNE_SELECT_FLAGS, {0}};
     struct job j = {.host = host};
     struct prune_args a;

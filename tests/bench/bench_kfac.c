@@ -179,6 +179,7 @@ static struct clocks train(struct bench *b, size_t images, bool statistics)
     check(host->train_start(b->s.host_net, &set, &o, statistics ? on_signals : NULL, b, &st), &st);
     struct prune_step done;
     check(host->train_step(b->s.host_net, &step, &done, &st), &st);           /* loaders and buffers are warm */
+    prune_background_drain(b->background);
     struct clocks start = now(), end;
     for (size_t seen = 0; seen < images; seen += done.images) check(host->train_step(b->s.host_net, &step, &done, &st), &st);
     prune_background_drain(b->background);
