@@ -140,11 +140,12 @@ static void samples_are_unbiased(void **state)
     double *sum = calloc(2 * (d2 + n2), sizeof *sum), *square = sum + d2 + n2;
     assert_non_null(sum);
     f.in.kfac.samples = 3.0 / 42;
-    l.count = 1;
+    struct layers first = l;
+    first.count = 1;
     for (uint64_t seed = 0; seed < SEEDS; seed++) {
         f.in.seed = seed;
         void *k = new_state(row(), &f.in);
-        feed(&f, k, &l, 2, true, 0);
+        feed(&f, k, &first, 2, true, 0);
         assert_true(prune_kfac_factors(k, &f.in, 0, &some));
         for (size_t i = 0; i < d2 + n2; i++) {
             double x = (double)(i < d2 ? some.a[i] : some.s[i - d2]);
