@@ -13,9 +13,9 @@ shift 4
 common=(-seed "$seed" ${THREADS:+-threads "$THREADS"})
 case $network in
 300-100) base=lenet-300-100 cfg=cfg/lenet-300-100.cfg
-    schedule=(-weights 0.013 -stages 0.4,0.15,0.06,0.03,0.02,0.013 -batches-per-iteration 600 -lr 0.1 -decay 0.0001 -finetune 20) ;;
+    schedule=(-weights 0.013 -stages "0.3,0.12,0.06,0.035,0.025,0.019,0.016,0.013" -batches-per-iteration 1000 -lr 0.1 -decay 0.0005 -finetune 20000i) ;;
 5) base=lenet5 cfg=cfg/lenet5.cfg
-    schedule=(-weights 0.005 -stages 0.25,0.08,0.03,0.015,0.008,0.005 -batches-per-iteration 300 -lr 0.03 -decay 0.0001 -finetune 4) ;;
+    schedule=(-weights 0.005 -stages "0.25,0.08,0.03,0.015,0.008,0.005" -batches-per-iteration 300 -lr 0.03 -decay 0.0005 -finetune 20) ;;
 *) usage ;;
 esac
 
