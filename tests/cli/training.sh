@@ -115,6 +115,17 @@ if diff <(grep -o '"score":[^,}]*' "$work/later.json") <(grep -o '"score":[^,}]*
 expect 'select takes the file' 0 'mask written' "$bin" prune select "$work/small.cfg" "$work/fresh.weights" -scores "$work/fresh-sosp-h.json" -macs 0.6 -out "$work/fresh.mask.json"
 expect 'apply takes it' 0 '' "$bin" prune apply "$work/small.cfg" "$work/fresh.weights" -mask "$work/fresh.mask.json" -out "$work/fresh"
 expect 'and training begins where scoring was' 0 'wrote' "$bin" prune finetune "$work/set.data" "$work/fresh/small-pruned.cfg" "$work/fresh/small-pruned.weights" -length 1 -out "$work/fresh/tuned.weights"
+# evaluate -recalibrate measures what finetune -recalibrate writes, and writes nothing itself
+pair=("$work/fresh/small-pruned.cfg" "$work/fresh/small-pruned.weights")
+sum=$(sha256sum "${pair[1]}")
+expect 'statistics alone' 0 'wrote' "$bin" prune finetune "$work/set.data" "${pair[@]}" -length 0i -recalibrate 16 -out "$work/fresh/averaged.weights"
+expect 'evaluated after it' 0 'top-1' "$bin" prune evaluate "$work/set.data" "${pair[0]}" "$work/fresh/averaged.weights"
+written=$(grep '^loss' "$work/out")
+expect 'evaluated as they are' 0 'top-1' "$bin" prune evaluate "$work/set.data" "${pair[@]}"
+asis=$(grep '^loss' "$work/out")
+expect 'evaluate -recalibrate' 0 'top-1' "$bin" prune evaluate "$work/set.data" "${pair[@]}" -recalibrate 16
+if [ "$(grep '^loss' "$work/out")" = "$written" ] && [ "$asis" != "$written" ]; then ok 'the same loss as with the written statistics'; else bad "losses $written, $asis, $(cat "$work/out")"; fi
+if [ "$(sha256sum "${pair[1]}")" = "$sum" ]; then ok 'the weights file is untouched'; else bad 'the weights file is untouched'; fi
 
 # a wider cfg trains from scratch, classifier and detector
 expect 'scores at the start make a wider cfg' 0 "no weights: train it from scratch" "$bin" prune expand "$work/small.cfg" -scores "$work/fresh-sosp-h.json" -macs 0.6 -count 2 -out "$work/wide.cfg"
