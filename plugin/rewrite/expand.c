@@ -155,9 +155,7 @@ static int width_of(const struct prune_net *net, int layer)
 static enum prune_code check_layer(const struct prune_layer_plan *p, const struct prune_net *net, const struct prune_net *new_net, size_t i, struct prune_status *st)
 {
     const struct prune_layer *l = &net->layers[i], *now = &new_net->layers[i];
-    if (makes(l) && p->out_count != (size_t)now->out_c) return prune_fail(st, "layer %zu would have %d channels instead of %zu; use a whole factor", i, now->out_c, p->out_count);
-    if (prune_is_depthwise(l) && !prune_is_depthwise(now))
-        return prune_fail(st, "the depthwise convolution at layer %zu would read %d channels in %d groups; use a whole factor", i, now->c, now->groups);
+    if (makes(l) && p->out_count != (size_t)now->out_c) return prune_fail(st, "layer %zu of the new cfg has %d channels instead of %zu", i, now->out_c, p->out_count);
     for (size_t k = 1; prune_kind_info(l->kind)->rule == PRUNE_CH_ADD && k < l->source_count; k++) {
         int a = l->sources[0], b = l->sources[k];
         if (width_of(net, a) == width_of(net, b) && width_of(new_net, a) != width_of(new_net, b))

@@ -30,8 +30,8 @@ struct prune_expansion {
 
 enum prune_code prune_expand_build(struct prune_expansion *e, const struct prune_net *net, const struct prune_units *units, const uint8_t *removed,
                                    const struct prune_expand_options *o, struct prune_status *st);
-/* The new text (malloc'd) and the net it is read back as: cfg and new_net are to be freed; path is theirs, for messages. Refused: a text our reader refuses, a layer that
- * has not the planned width, a shortcut of equal widths whose widths are no longer equal, a depthwise convolution that is none any more. */
+/* The new text (malloc'd) and the net it is read back as: cfg and new_net are to be freed; path is theirs, for messages. Refused: a text our reader refuses (groups
+ * that do not divide), a layer that has not the planned width, a shortcut of equal widths whose widths are no longer equal. */
 enum prune_code prune_expand_cfg(const struct prune_expansion *e, const struct prune_net *net, const char *path, struct prune_cfg *cfg, struct prune_net *new_net, struct prune_status *st);
 void prune_expand_free(struct prune_expansion *e);
 

@@ -42,6 +42,12 @@ static void tie(struct walk *w, size_t a, size_t b)
     for (size_t i = 0; w->count[a] == w->count[b] && i < w->count[a]; i++) unite(w, w->made_by[a][i], w->made_by[b][i]);
 }
 
+/* All channels of the vector change together. */
+static void tie_all(struct walk *w, size_t node)
+{
+    for (size_t i = 1; i < w->count[node]; i++) unite(w, w->made_by[node][0], w->made_by[node][i]);
+}
+
 static enum prune_code new_vector(struct walk *w, size_t node, size_t count, struct prune_status *st)
 {
     w->made_by[node] = malloc((count + 1) * sizeof **w->made_by);
@@ -54,14 +60,17 @@ static enum prune_code new_vector(struct walk *w, size_t node, size_t count, str
 static void produce(struct walk *w, const struct prune_layer *l)
 {
     size_t in = l->source_count ? slot(w, l->sources[0]) : 0;
-    if (l->source_count && l->groups > 1)
-        for (size_t i = 0; i < w->count[in]; i++) unite(w, w->made_by[in][i], l->index);
+    if (l->source_count && l->groups > 1) {
+        tie_all(w, in);
+        unite(w, w->made_by[in][0], l->index);
+    }
     if (l->share < 0) return;
     unite(w, l->index, l->share);
     tie(w, in, slot(w, w->net->layers[l->share].sources[0]));
 }
 
-/* Of each source its slice. Where that is not the output (maps of different size: fixed by the units) the layer stands for itself. */
+/* Of each source its slice; where slices begin follows from all its channels. Where that is not the output (maps of different size: fixed by the
+ * units) the layer stands for itself. */
 static void join(struct walk *w, const struct prune_layer *l)
 {
     size_t sum = 0, groups = (size_t)l->groups;
@@ -69,7 +78,8 @@ static void join(struct walk *w, const struct prune_layer *l)
     int *out = w->made_by[l->index];
     for (size_t k = 0; sum == (size_t)l->out_c && k < l->source_count; k++) {
         size_t in = slot(w, l->sources[k]), n = w->count[in] / groups;
-        memcpy(out, w->made_by[in] + n * (size_t)l->group_id, n * sizeof *out);
+        if (groups > 1) tie_all(w, in);
+        memcpy(out, w->made_by[in], n * sizeof *out);
         out += n;
     }
 }

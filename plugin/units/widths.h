@@ -1,7 +1,7 @@
 /* Widths: which layers' channel counts can only change together. In: a checked net and its units. Out: for every layer that makes channels the
  * group it belongs to, and for every group why its width is fixed, if it is.
  * Tied are: the sources of a shortcut of equal width (a shortcut of unequal ones adds what there is, and stays valid), both factors of a product,
- * what a depthwise or grouped convolution reads with what it makes, convolutions that share values. Through a route all its sources are tied.
+ * what a depthwise or grouped convolution reads with what it makes, convolutions that share values, what a route of slices reads. Through a route all its sources are tied.
  * Fixed is a group with a channel that may not be removed either: read by a head or a loss, an output, mixed across channels, protected by the user. */
 #ifndef PRUNE_UNITS_WIDTHS_H
 #define PRUNE_UNITS_WIDTHS_H

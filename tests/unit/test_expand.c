@@ -178,6 +178,36 @@ static void products_tie_and_the_squeeze_stays_alone(void **state)
     stop(&r);
 }
 
+static void convolutions_that_share_values_are_tied_and_so_are_their_inputs(void **state)
+{
+    (void)state;
+    struct rig r;
+    start(&r, NET CONV(4) CONV(4) SHARE(4, -1) CONV(3) HEAD);    /* 2 has the values of 1, which reads 0 */
+    gone(&r, 3, 1);
+    expect(&r);
+    assert_string_equal(widths(&r), "8 8 8 3 5");
+    again(&r);
+    stop(&r);
+}
+
+static void what_is_cut_into_slices_widens_as_one(void **state)
+{
+    (void)state;
+    struct rig r;
+    start(&r, NET CONV(4) CONV(6) ROUTE("-1,-2") SLICE("-1", 2, 1) CONV(5) SHORTCUT(-2) CONV(3) HEAD);
+    gone(&r, 6, 1);
+    expect(&r);
+    assert_string_equal(widths(&r), "8 12 10 3 5");
+    again(&r);
+    stop(&r);
+    start(&r, NET CONV(2) CONV(4) ROUTE("-1,-2") GROUPED(9, 3) CONV(3) HEAD);   /* groups cut what they read, too */
+    gone(&r, 4, 1);
+    expect(&r);
+    assert_string_equal(widths(&r), "4 8 18 3 5");
+    again(&r);
+    stop(&r);
+}
+
 static void a_depthwise_convolution_and_its_groups_follow_the_input(void **state)
 {
     (void)state;
@@ -359,6 +389,8 @@ int main(void)
         cmocka_unit_test(a_shortcut_of_equal_widths_ties_and_one_of_unequal_widths_does_not),
         cmocka_unit_test(all_sources_of_a_route_are_tied_to_what_is_added_to_it),
         cmocka_unit_test(products_tie_and_the_squeeze_stays_alone),
+        cmocka_unit_test(convolutions_that_share_values_are_tied_and_so_are_their_inputs),
+        cmocka_unit_test(what_is_cut_into_slices_widens_as_one),
         cmocka_unit_test(a_depthwise_convolution_and_its_groups_follow_the_input),
         cmocka_unit_test(a_grouped_convolution_keeps_its_groups_and_widens_with_its_input),
         cmocka_unit_test(widths_that_come_apart_are_refused),
