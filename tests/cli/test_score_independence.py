@@ -22,6 +22,8 @@ IMAGES, MINIBATCH, CLASSES = 36, 6, 8
 BATCH = {"taylor-fo", "taylor-weight", "taylor-weight-group", "bn-taylor", "grad-magnitude", "grad-magnitude-layer"}
 # Random probes belong to an image's place in the list.
 PLACED = {"taylor-so-gn", "obd-gn"}
+# K-FAC draws targets and locations by the image's ordinal, and its average forgets: without these three it is a mean over images like the rest.
+PLAIN_MEANS = ["-fisher", "empirical", "-kfac-samples", "1", "-kfac-decay", "1"]
 TOLERANCE = 2e-4   # of the largest score of the criterion; float32 passes
 results = []
 
@@ -77,7 +79,7 @@ class Work:
 
     def table(self, *flags, **files):
         """{criterion: scores of all units}"""
-        p = self.run("-criterion", "all", "-csv", self.path("s.csv"), *flags, **files)
+        p = self.run("-criterion", "all", "-csv", self.path("s.csv"), *PLAIN_MEANS, *flags, **files)
         check(f"score {' '.join(flags)} runs", p.returncode == 0, p.stderr)
         rows = {r["unit"]: r for r in csv.DictReader(open(self.path("s.csv")))}
         names = [c for c in next(iter(rows.values())) if c not in ("layer", "channel", "unit", "protected")]
