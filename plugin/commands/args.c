@@ -112,3 +112,21 @@ enum prune_code prune_args_double(const struct prune_args *a, const char *flag, 
     *out = value;
     return PRUNE_OK;
 }
+
+enum prune_code prune_args_size(const struct prune_args *a, const char *flag, size_t fallback, size_t *out, struct prune_status *st)
+{
+    static const char units[] = "KMG";
+    const char *text = prune_args_string(a, flag, NULL);
+    if (!text) {
+        *out = fallback;
+        return PRUNE_OK;
+    }
+    char *end;
+    double number = strtod(text, &end);
+    const char *unit = end > text && *end ? strchr(units, toupper((unsigned char)*end)) : NULL;
+    if (unit) number *= (double)((size_t)1 << 10 * (size_t)(unit - units + 1)), end++;
+    if (end == text || *end || isspace((unsigned char)*text) || !(number >= 1 && number <= 0x1p60))
+        return prune_fail_usage(st, "flag '-%s': '%s' is no size such as 800M or 2G", flag, text);
+    *out = (size_t)number;
+    return PRUNE_OK;
+}

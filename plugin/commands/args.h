@@ -16,5 +16,7 @@ bool prune_args_has(const struct prune_args *a, const char *flag);
 const char *prune_args_string(const struct prune_args *a, const char *flag, const char *fallback);
 enum prune_code prune_args_int(const struct prune_args *a, const char *flag, long lo, long hi, long fallback, long *out, struct prune_status *st);
 enum prune_code prune_args_double(const struct prune_args *a, const char *flag, double lo, double hi, double fallback, double *out, struct prune_status *st);
+/* Bytes, at least 1: "800M", "2G", "1.5g", "65536"; K, M and G are powers of 1024. */
+enum prune_code prune_args_size(const struct prune_args *a, const char *flag, size_t fallback, size_t *out, struct prune_status *st);
 
 #endif

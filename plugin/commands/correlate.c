@@ -208,7 +208,11 @@ static enum prune_code score_group(struct job *j, struct group *g, struct prune_
     enum prune_code rc = prune_criteria_init(&g->list, &s.input, st);
     if (!rc && g->list.signals) rc = prune_scoring_feed(&s, g->list.items, g->list.count, &facts, st);
     if (!rc) rc = prune_criteria_finish(&g->list, &s.input, st);
+    if (!rc) prune_criteria_notes(g->list.items, g->list.count);
+    if (!rc && !*j->facts.differences) prune_differences_note(&facts);   /* once for all groups */
+    if (*j->facts.differences) memcpy(facts.differences, j->facts.differences, sizeof facts.differences);
     if (!rc && !j->facts.images) j->facts = facts;
+    memcpy(j->facts.differences, facts.differences, sizeof facts.differences);
     return rc;
 }
 

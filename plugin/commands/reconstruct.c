@@ -26,8 +26,8 @@ static const char USAGE[] =
     "  -ridge R          pull towards the old filters, in units of the mean square of a layer's inputs\n"
     "                    (default: 0.001)\n"
     "  -recalibrate N    then average batch-norm statistics over N training images (default: 0)\n"
-    "  -memory MB        for images, kept outputs and sums of products; with less, layers are run again\n"
-    "                    (default: 2048)\n"
+    "  -memory SIZE      for images, kept outputs and sums of products, with K, M or G; with less, layers\n"
+    "                    are run again (default: 2G)\n"
     "  -protect L        as it was given to 'select' (default: none)\n"
     "  -letterbox 0|1    detectors: 1 keeps the aspect ratio (gray borders), 0 stretches (default: 1)\n"
     PRUNE_HOST_HELP
@@ -45,7 +45,8 @@ struct request { const char *mask, *out, *protect; struct prune_reconstruct_opti
 
 static enum prune_code read_request(const struct prune_args *a, struct request *r, struct prune_status *st)
 {
-    long images = 0, recalibrate = 0, memory = 0;
+    long images = 0, recalibrate = 0;
+    size_t memory = 0;
     bool letterbox = true;
     struct prune_open_options host;
     *r = (struct request){ .mask = prune_args_string(a, "mask", NULL), .out = prune_args_string(a, "out", NULL), .protect = prune_args_string(a, "protect", NULL) };
@@ -55,14 +56,14 @@ static enum prune_code read_request(const struct prune_args *a, struct request *
     if (!rc) rc = prune_args_double(a, "samples", 1e-9, 1, 0.25, &r->o.samples, st);
     if (!rc) rc = prune_args_double(a, "ridge", 0, 1e9, 1e-3, &r->o.ridge, st);
     if (!rc) rc = prune_args_int(a, "recalibrate", 0, 1000000000, 0, &recalibrate, st);
-    if (!rc) rc = prune_args_int(a, "memory", 1, 1000000000, 2048, &memory, st);
+    if (!rc) rc = prune_args_size(a, "memory", (size_t)2 << 30, &memory, st);
     if (!rc) rc = prune_args_switch(a, "letterbox", true, &letterbox, st);
     if (!rc) rc = prune_args_host(a, &host, st);
     if (rc) return rc;
     r->o.data = a->positional[0];
     r->o.images = (size_t)images;
     r->o.recalibrate = (size_t)recalibrate;
-    r->o.memory = (double)memory * 1048576;
+    r->o.memory = (double)memory;
     r->o.letterbox = letterbox;
     r->o.threads = host.threads;
     r->o.seed = host.seed;

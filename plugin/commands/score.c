@@ -212,8 +212,6 @@ static void print_ends(const struct job *j, const struct prune_scored *s)
     putchar('\n');
     if (!removable) return;
     const struct prune_channel *a = &units->members[units->items[low].first_member], *b = &units->members[units->items[high].first_member];
-    char note[128];
-    if (s->criterion->note && s->criterion->note(s->state, note, sizeof note)) printf("  %s\n", note);
     printf("  lowest %.4g at layer %d channel %d, highest %.4g at layer %d channel %d\n", s->scores[low], a->layer, a->channel, s->scores[high], b->layer, b->channel);
 }
 
@@ -221,6 +219,7 @@ static enum prune_code finish(struct job *j, struct prune_status *st)
 {
     enum prune_code rc = prune_criteria_finish(&j->list, &j->scoring.input, st);
     if (!rc) prune_criteria_notes(j->list.items, j->list.count);
+    if (!rc) prune_differences_note(&j->facts);
     if (!rc && j->smooth) rc = smooth(j, st);
     if (rc) return rc;
     for (size_t i = 0; i < j->list.count; i++) print_ends(j, &j->list.items[i]);

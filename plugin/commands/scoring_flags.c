@@ -128,6 +128,11 @@ static enum prune_code read_numbers(const struct prune_args *a, struct prune_sco
     return PRUNE_OK;
 }
 
+void prune_differences_note(const struct prune_scoring_facts *facts)
+{
+    if (*facts->differences) fprintf(stderr, "note: second order by differences of gate gradients, not by exact products: %s\n", facts->differences);
+}
+
 void prune_criteria_notes(const struct prune_scored *items, size_t count)
 {
     for (size_t i = 0; i < count; i++) {
@@ -152,21 +157,6 @@ static enum prune_code read_choice(const struct prune_args *a, const char *flag,
     return prune_fail_usage(st, "flag '-%s': '%s' is not one of %s, %s%s%s", flag, value, names[0], names[1], names[2] ? ", " : "", names[2] ? names[2] : "");
 }
 
-/* "800M", "2G", "1.5g", "65536". */
-static enum prune_code read_bytes(const struct prune_args *a, const char *flag, size_t *out, struct prune_status *st)
-{
-    static const char units[] = "KMG";
-    const char *value = prune_args_string(a, flag, NULL);
-    char *end = NULL;
-    if (!value) return PRUNE_OK;
-    double number = strtod(value, &end);
-    const char *unit = *end ? strchr(units, *end >= 'a' ? *end - 'a' + 'A' : *end) : NULL;
-    if (unit) number *= (double)((size_t)1 << 10 * (size_t)(unit - units + 1)), end++;
-    if (end == value || *end || !(number >= 1 && number <= 0x1p60)) return prune_fail_usage(st, "flag '-%s': '%s' is no size such as 800M or 2G", flag, value);
-    *out = (size_t)number;
-    return PRUNE_OK;
-}
-
 enum prune_code prune_args_kfac(const struct prune_args *a, struct prune_kfac_options *kfac, enum prune_scale *scale, struct prune_status *st)
 {
     static const char *const fisher_names[] = {"sampled", "empirical", NULL}, *const normalize_names[] = {"layer", "none", NULL},
@@ -178,7 +168,7 @@ enum prune_code prune_args_kfac(const struct prune_args *a, struct prune_kfac_op
     if (!rc) rc = read_choice(a, "fisher", fisher_names, &fisher, st);
     if (!rc) rc = read_choice(a, "normalize", normalize_names, &normalize, st);
     if (!rc) rc = read_choice(a, "scale", scale_names, &divisor, st);
-    if (!rc) rc = read_bytes(a, "memory", &kfac->memory, st);
+    if (!rc) rc = prune_args_size(a, "memory", kfac->memory, &kfac->memory, st);
     if (rc) return rc;
     kfac->fisher = fisher ? PRUNE_FISHER_EMPIRICAL : PRUNE_FISHER_SAMPLED;
     kfac->unnormalised = normalize == 1;

@@ -108,6 +108,7 @@ static enum prune_code scoring_pass(struct loop *l, struct prune_status *st)
     enum prune_code back = prune_work_regate(w, rc ? NULL : st);
     l->r->score_images += facts.images;
     l->r->score_minibatches += facts.minibatches;
+    memcpy(l->r->differences, facts.differences, sizeof l->r->differences);
     free(z);
     return rc ? rc : back;
 }

@@ -325,11 +325,11 @@ static enum prune_code first_pass(struct feed *f, enum kind kind, struct prune_s
 
 static bool alike(const struct prune_criterion *a, const struct prune_criterion *b) { return a->passes && a->passes == b->passes && a->direction == b->direction; }
 
-/* Products, not differences; says why not where the user has not asked for these. */
-static bool takes_products(const struct feed *f, const struct prune_criterion *c)
+/* Products, not differences; the facts tell why not where the user has not asked for these. */
+static bool takes_products(struct feed *f, const struct prune_criterion *c)
 {
     if (!c->direction || f->s->input.step > 0) return false;
-    if (f->no_products) fprintf(stderr, "%s: by differences of gate gradients, not by exact products: %s\n", c->name, f->no_products);
+    if (f->no_products) snprintf(f->facts->differences, sizeof f->facts->differences, "%s", f->no_products);
     return !f->no_products;
 }
 
@@ -471,5 +471,6 @@ enum prune_code prune_scoring_feed(const struct prune_scoring *s, struct prune_s
     if (facts->images) facts->loss = facts->loss_sum / (double)facts->images;
     facts->minibatches += more.minibatches;
     facts->passes += more.passes;
+    if (*more.differences) memcpy(facts->differences, more.differences, sizeof facts->differences);
     return PRUNE_OK;
 }

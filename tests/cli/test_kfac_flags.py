@@ -115,7 +115,7 @@ def wrong_values_are_named(n):
 def notes_and_states(n):
     out = os.path.join(n.folder, "x.json")
     p = n.prune("score", "-criterion", "c-obs,kron-obs", "-images", 1, "-damping", "1e-30", "-out", out, says="not positive definite")
-    check("damping that was added is told once for criteria of one state", p.stderr.count("not positive definite") == 1, p.stderr)
+    check("damping that was added is told once for criteria of one state", (p.stderr + p.stdout).count("not positive definite") == 1, p.stderr + p.stdout)
     p = n.prune("score", "-criterion", "c-obs", "-images", 16, "-out", out)
     check("and only then", "not positive definite" not in p.stderr, p.stderr)
     state = os.path.join(n.folder, "x.state")

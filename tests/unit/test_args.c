@@ -12,7 +12,7 @@
 #include "../../plugin/commands/common.h"
 #include "../../plugin/score/criteria.h"
 
-static const struct prune_flag FLAGS[] = {{"out", true}, {"json", false}, {"lr", true}, PRUNE_SELECT_FLAGS, PRUNE_IMAGE_FLAGS, PRUNE_HOST_FLAGS, {0}};
+static const struct prune_flag FLAGS[] = {{"out", true}, {"json", false}, {"lr", true}, {"memory", true}, PRUNE_SELECT_FLAGS, PRUNE_IMAGE_FLAGS, PRUNE_HOST_FLAGS, {0}};
 
 static struct prune_status st;
 static struct prune_args args;
@@ -122,6 +122,30 @@ static enum prune_code select_from(const char *line, bool optional, struct prune
     return prune_args_select(&args, optional, o, &st);
 }
 
+static void sizes_have_binary_units(void **state)
+{
+    (void)state;
+    static const struct { const char *text; size_t bytes; } right[] = {{"65536", 65536}, {"16K", 16384}, {"800M", (size_t)800 << 20}, {"1.5g", (size_t)3 << 29}, {"2G", (size_t)2 << 30}};
+    static const char *const wrong[] = {"0", "-1", "2T", "2GB", "G", "much", "nan", "1e30"};
+    char line[64];
+    size_t bytes;
+    for (size_t i = 0; i < sizeof right / sizeof *right; i++) {
+        snprintf(line, sizeof line, "verb -memory %s", right[i].text);
+        assert_int_equal(parse(line, 0, 0), PRUNE_OK);
+        assert_int_equal(prune_args_size(&args, "memory", 7, &bytes, &st), PRUNE_OK);
+        assert_int_equal(bytes, right[i].bytes);
+    }
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        snprintf(line, sizeof line, "verb -memory %s", wrong[i]);
+        assert_int_equal(parse(line, 0, 0), PRUNE_OK);
+        assert_int_equal(prune_args_size(&args, "memory", 7, &bytes, &st), PRUNE_USAGE);
+        assert_non_null(strstr(st.message, "no size such as 800M"));
+    }
+    assert_int_equal(parse("verb", 0, 0), PRUNE_OK);
+    assert_int_equal(prune_args_size(&args, "memory", 7, &bytes, &st), PRUNE_OK);
+    assert_int_equal(bytes, 7);
+}
+
 static void selection_flags_fill_the_options(void **state)
 {
     (void)state;
@@ -202,6 +226,7 @@ int main(void)
         cmocka_unit_test(too_few_and_too_many_positionals_are_refused),
         cmocka_unit_test(numbers_are_checked_wholly_and_against_their_range),
         cmocka_unit_test(a_missing_flag_gives_the_fallback_even_outside_the_range),
+        cmocka_unit_test(sizes_have_binary_units),
         cmocka_unit_test(selection_flags_fill_the_options),
         cmocka_unit_test(selection_mistakes_are_named),
         cmocka_unit_test(image_flags_fill_the_set),

@@ -332,6 +332,7 @@ static void differences_where_the_network_has_no_products_or_a_step_is_given(voi
         rig_feed(&r);
         assert_int_equal(r.fake.count, 3);
         assert_int_equal(r.fake.passes[1].options.signals, PRUNE_SIGNAL_GATE_BATCH);
+        assert_string_equal(r.facts.differences, step ? "" : "[normalization] has no tangent pass");
         near((double)r.fake.passes[1].z[0] - 1, (step ? .02 : .01) / sqrt(3), 1e-7);
         for (int u = 0; u < UNITS; u++) near(r.items[0].scores[u], pow(mean_gradient(u, OPEN_GATES) - (A[u][0] + A[u][1] + A[u][2]) / 2, 2), 1e-9);
         rig_close(&r);
