@@ -1,12 +1,12 @@
 /* `darknet prune finetune`: trains a (pruned) pair further with a half-cosine learning rate; the input pair is not touched. */
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "../base/file_io.h"
-#include "../run/run.h"
+#include "../run/finetune.h"
 #include "../run/sparse.h"
 #include "common.h"
+#include "job_flags.h"
 #include "verbs.h"
 
 static const char usage[] =
@@ -46,9 +46,7 @@ static enum prune_code read_request(const struct prune_args *a, struct request *
     if (!r->length) return prune_fail_usage(st, "-length is missing: epochs ('2') or iterations ('300i')");
     if (!r->out) return prune_fail_usage(st, "-out is missing: the weights file to write");
     enum prune_code rc = prune_parse_length("length", r->length, 1, 1, &ignored, st);
-    if (!rc) rc = prune_args_double(a, "lr", 1e-9, 10, 0, &r->step.rate, st);
-    if (!rc) rc = prune_args_double(a, "momentum", 0, 0.9999, NAN, &r->step.momentum, st);
-    if (!rc) rc = prune_args_double(a, "decay", 0, 1, NAN, &r->step.decay, st);
+    if (!rc) rc = prune_args_step(a, &r->step, st);
     if (!rc) rc = prune_args_int(a, "recalibrate", 0, 1000000000, 0, &r->recalibrate, st);
     if (!rc) rc = prune_args_int(a, "save-every", 1, 1000000000, 0, &r->save_every, st);
     if (!rc) rc = prune_args_switch(a, "keep-zeros", false, &r->keep_zeros, st);
@@ -65,11 +63,8 @@ static enum prune_code train(const struct prune_host *host, struct prune_host_ne
     struct prune_net_facts facts;
     host->facts(net, &facts);
     size_t images_per_step = (size_t)facts.batch * (size_t)facts.subdivisions, epoch = facts.train_images / images_per_step;
-    struct prune_finetune_options o = {.step = r->step, .weights_path = r->out, .save_every = r->save_every ? (size_t)r->save_every : epoch ? epoch : 100};
+    struct prune_finetune_options o = {.step = prune_step_of(&r->step, &facts), .weights_path = r->out, .save_every = r->save_every ? (size_t)r->save_every : epoch ? epoch : 100};
     struct prune_finetune_result result;
-    if (!(o.step.rate > 0)) o.step.rate = prune_default_rate(facts.learning_rate);
-    if (isnan(o.step.momentum)) o.step.momentum = facts.momentum;
-    if (isnan(o.step.decay)) o.step.decay = facts.decay;
     rc = prune_parse_length("length", r->length, facts.train_images, images_per_step, &o.steps, st);
     if (!rc) rc = prune_finetune(host, net, &o, &result, st);
     host->train_stop(net);

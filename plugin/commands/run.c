@@ -6,6 +6,7 @@
 
 #include "../run/run.h"
 #include "common.h"
+#include "job_flags.h"
 #include "run_weights.h"
 #include "scoring_flags.h"
 #include "surgery_flags.h"
@@ -82,17 +83,11 @@ static const struct prune_flag flags[] = {
 /* Criterion and what feeds it; "auto" leaves the criterion to the run, which knows the network. */
 static enum prune_code read_criterion(const struct prune_args *a, struct prune_loop_options *loop, struct prune_status *st)
 {
-    const char *name = prune_args_string(a, "criterion", "auto"), *feed = prune_args_string(a, "score", NULL);
-    long images = 0;
+    const char *name = prune_args_string(a, "criterion", "auto");
     enum prune_code rc = strcmp(name, "auto") ? prune_args_criterion(name, &loop->criterion, st) : PRUNE_OK;
-    if (rc) return rc;
-    if (feed && strcmp(feed, "hook") && strcmp(feed, "pass")) return prune_fail_usage(st, "flag '-score': '%s' is not one of hook, pass", feed);
-    loop->feed = !feed ? PRUNE_FEED_DEFAULT : strcmp(feed, "hook") ? PRUNE_FEED_PASS : PRUNE_FEED_HOOK;
-    rc = prune_args_int(a, "score-images", 1, 1000000000, 0, &images, st);
+    if (!rc) rc = prune_args_feed(a, &loop->feed, &loop->score_images, st);
     if (!rc) rc = prune_args_double(a, "momentum-score", 0, 0.9999, NAN, &loop->smoothing, st);
-    if (!rc) rc = prune_args_surgery(a, PRUNE_SURGERY_NONE, &loop->surgery, st);
-    loop->score_images = (size_t)images;
-    return rc;
+    return rc ? rc : prune_args_surgery(a, PRUNE_SURGERY_NONE, &loop->surgery, st);
 }
 
 static enum prune_code read_loop(const struct prune_args *a, struct prune_loop_options *loop, struct prune_status *st)
@@ -104,9 +99,7 @@ static enum prune_code read_loop(const struct prune_args *a, struct prune_loop_o
     if (!rc) rc = prune_args_kfac(a, &loop->kfac, &loop->scale, st);
     if (!rc) rc = prune_args_int(a, "batches-per-iteration", 1, 1000000, 10, &batches, st);
     if (!rc) rc = prune_args_double(a, "remove-per-iteration", 1e-6, 1, 0.02, &loop->remove_per_iteration, st);
-    if (!rc) rc = prune_args_double(a, "lr", 1e-9, 10, 0, &loop->step.rate, st);
-    if (!rc) rc = prune_args_double(a, "momentum", 0, 0.9999, NAN, &loop->step.momentum, st);
-    if (!rc) rc = prune_args_double(a, "decay", 0, 1, NAN, &loop->step.decay, st);
+    if (!rc) rc = prune_args_step(a, &loop->step, st);
     if (!rc) rc = prune_args_double(a, "max-loss", 0, 1e9, NAN, &loop->max_loss, st);
     if (!rc) rc = prune_args_double(a, "min-accuracy", 0, 1, NAN, &loop->min_accuracy, st);
     loop->norm = (int)norm;
@@ -116,27 +109,12 @@ static enum prune_code read_loop(const struct prune_args *a, struct prune_loop_o
 
 static enum prune_code read_options(const struct prune_args *a, struct prune_run_options *o, struct prune_status *st)
 {
-    long recalibrate = 0, reconstruct = 0;
-    struct prune_open_options host = {0};
-    struct prune_image_set images = {0};
-    *o = (struct prune_run_options){.data = a->positional[0], .cfg = a->positional[1], .weights = a->positional[2], .out = prune_args_string(a, "out", "pruned"),
-                                    .protect = prune_args_string(a, "protect", NULL), .finetune = prune_args_string(a, "finetune", NULL),
-                                    .total = prune_args_string(a, "total", NULL), .keep_work = prune_args_has(a, "keep-work")};
+    long reconstruct = 0;
+    *o = (struct prune_run_options){.keep_work = prune_args_has(a, "keep-work")};
     enum prune_code rc = read_loop(a, &o->loop, st);
     if (!rc) rc = prune_args_int(a, "reconstruct", 0, 1000000000, 0, &reconstruct, st);
-    if (!rc) rc = prune_args_int(a, "recalibrate", 0, 1000000000, reconstruct ? 0 : 2560, &recalibrate, st);
-    if (!rc) rc = prune_args_double(a, "finetune-lr", 1e-9, 10, 0, &o->finetune_rate, st);
-    if (!rc) rc = prune_args_host(a, &host, st);
-    if (!rc) rc = prune_args_images(a, o->data, PRUNE_DATA_VALID, &images, st);
-    size_t ignored;
-    if (!rc && o->finetune) rc = prune_parse_length("finetune", o->finetune, 1, 1, &ignored, st);
-    if (!rc && o->total) rc = prune_parse_length("total", o->total, 1, 1, &ignored, st);
+    if (!rc) rc = prune_args_job(a, reconstruct ? 0 : 2560, &o->job, st);
     o->reconstruct_images = (size_t)reconstruct;
-    o->recalibrate_images = (size_t)recalibrate;
-    o->evaluate_images = images.limit;
-    o->letterbox = images.letterbox;
-    o->seed = host.seed;
-    o->threads = host.threads;
     return rc;
 }
 
@@ -156,7 +134,7 @@ static enum prune_code run(int argc, char **argv, const struct prune_host *host,
     prune_table_print(stdout, report);
     printf("wrote %s\n      %s\n      %s\n      %s/report.json\n", cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(report, "pruned_cfg")),
            cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(report, "pruned_weights")),
-           cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(report, "mask")), options.out);
+           cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(report, "mask")), options.job.out);
     cJSON_Delete(report);
     return PRUNE_OK;
 }

@@ -11,6 +11,7 @@
 
 #include "../run/sparse_run.h"
 #include "common.h"
+#include "job_flags.h"
 #include "scoring_flags.h"
 #include "surgery_flags.h"
 #include "table.h"
@@ -44,24 +45,21 @@ enum prune_code prune_run_weights_asked(const struct prune_args *a, bool *asked,
 
 static enum prune_code read_criterion(const struct prune_args *a, struct prune_sparse_options *o, struct prune_status *st)
 {
-    const char *name = prune_args_string(a, "criterion", "nap"), *feed = prune_args_string(a, "score", NULL), *normalize = prune_args_string(a, "normalize", NULL);
+    const char *name = prune_args_string(a, "criterion", "nap"), *normalize = prune_args_string(a, "normalize", NULL);
     enum prune_scale scale;
-    long images = 0;
     o->criterion = prune_weight_criterion_find(strcmp(name, "auto") ? name : "nap");
     if (!o->criterion && prune_criterion_find(name))
         return prune_fail_usage(st, "criterion '%s' ranks channels, not single weights; with '-granularity weight' take nap, obd, magnitude or random", name);
     if (!o->criterion) return prune_fail_usage(st, "unknown criterion '%s'; with '-granularity weight' it is one of nap, obd, magnitude, random", name);
-    if (feed && strcmp(feed, "hook") && strcmp(feed, "pass")) return prune_fail_usage(st, "flag '-score': '%s' is not one of hook, pass", feed);
-    o->feed = !feed ? PRUNE_FEED_DEFAULT : strcmp(feed, "hook") ? PRUNE_FEED_PASS : PRUNE_FEED_HOOK;
     o->normalise = normalize ? strcmp(normalize, "layer") == 0 : o->criterion->normalised;
-    enum prune_code rc = prune_args_int(a, "score-images", 1, 1000000000, 0, &images, st);
+    enum prune_code rc = prune_args_feed(a, &o->feed, &o->score_images, st);
     if (!rc) rc = prune_args_kfac(a, &o->kfac, &scale, st);
     struct prune_surgery_options surgery = {.how = PRUNE_SURGERY_NONE};
     if (!rc) rc = prune_args_surgery(a, PRUNE_SURGERY_NONE, &surgery, st);
     o->surgery = surgery.how;
-    o->score_images = (size_t)images;
-    if (!rc && !o->criterion->gathers && (o->surgery != PRUNE_SURGERY_NONE || feed || images))
-        rc = prune_fail_usage(st, "flag '-%s' has no meaning for criterion '%s', which reads no images; take nap or obd", o->surgery != PRUNE_SURGERY_NONE ? "surgery" : feed ? "score" : "score-images", name);
+    const char *unread = o->surgery != PRUNE_SURGERY_NONE ? "surgery" : o->feed != PRUNE_FEED_DEFAULT ? "score" : o->score_images ? "score-images" : NULL;
+    if (!rc && !o->criterion->gathers && unread)
+        rc = prune_fail_usage(st, "flag '-%s' has no meaning for criterion '%s', which reads no images; take nap or obd", unread, name);
     return rc;
 }
 
@@ -103,43 +101,19 @@ static enum prune_code read_target(const struct prune_args *a, struct prune_spar
     return rc;
 }
 
-static enum prune_code read_training(const struct prune_args *a, struct prune_sparse_options *o, struct prune_status *st)
-{
-    long recalibrate = 0;
-    struct prune_open_options host = {0};
-    struct prune_image_set images = {0};
-    size_t ignored;
-    enum prune_code rc = prune_args_double(a, "lr", 1e-9, 10, 0, &o->step.rate, st);
-    if (!rc) rc = prune_args_double(a, "momentum", 0, 0.9999, NAN, &o->step.momentum, st);
-    if (!rc) rc = prune_args_double(a, "decay", 0, 1, NAN, &o->step.decay, st);
-    if (!rc) rc = prune_args_double(a, "finetune-lr", 1e-9, 10, 0, &o->finetune_rate, st);
-    if (!rc) rc = prune_args_int(a, "recalibrate", 0, 1000000000, 2560, &recalibrate, st);
-    if (!rc) rc = prune_args_host(a, &host, st);
-    if (!rc) rc = prune_args_images(a, o->data, PRUNE_DATA_VALID, &images, st);
-    if (!rc && o->finetune) rc = prune_parse_length("finetune", o->finetune, 1, 1, &ignored, st);
-    if (!rc && o->total) rc = prune_parse_length("total", o->total, 1, 1, &ignored, st);
-    o->recalibrate_images = (size_t)recalibrate;
-    o->evaluate_images = images.limit;
-    o->letterbox = images.letterbox;
-    o->seed = host.seed;
-    o->threads = host.threads;
-    return rc;
-}
-
 enum prune_code prune_run_weights(const struct prune_args *a, const struct prune_host *host, struct prune_status *st)
 {
     double stages[MOST_STAGES];
-    struct prune_sparse_options o = {.data = a->positional[0], .cfg = a->positional[1], .weights = a->positional[2], .out = prune_args_string(a, "out", "pruned"),
-                                     .protect = prune_args_string(a, "protect", NULL), .per_layer = prune_args_has(a, "per-layer"),
-                                     .finetune = prune_args_string(a, "finetune", NULL), .total = prune_args_string(a, "total", NULL)};
+    struct prune_sparse_options o = {.per_layer = prune_args_has(a, "per-layer")};
     cJSON *report = NULL;
     enum prune_code rc = read_criterion(a, &o, st);
     if (!rc) rc = read_target(a, &o, stages, st);
-    if (!rc) rc = read_training(a, &o, st);
+    if (!rc) rc = prune_args_step(a, &o.step, st);
+    if (!rc) rc = prune_args_job(a, 2560, &o.job, st);
     if (!rc) rc = prune_sparse_run(host, &o, &report, st);
     if (rc) return rc;
     prune_table_print(stdout, report);
-    printf("wrote %s\n      %s/report.json\n", cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(report, "pruned_weights")), o.out);
+    printf("wrote %s\n      %s/report.json\n", cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(report, "pruned_weights")), o.job.out);
     cJSON_Delete(report);
     return PRUNE_OK;
 }

@@ -13,6 +13,13 @@ double prune_cosine_rate(double rate, size_t step, size_t steps)
     return rate * 0.5 * (1 + cos(pi * (double)step / (double)steps));
 }
 
+struct prune_step_options prune_step_of(const struct prune_step_options *asked, const struct prune_net_facts *facts)
+{
+    const double bearable = 0.01, rate = facts->learning_rate > 0 && facts->learning_rate < bearable ? facts->learning_rate : bearable;
+    return (struct prune_step_options){.rate = asked->rate > 0 ? asked->rate : rate, .momentum = isnan(asked->momentum) ? facts->momentum : asked->momentum,
+                                       .decay = isnan(asked->decay) ? facts->decay : asked->decay};
+}
+
 enum prune_code prune_finetune(const struct prune_host *host, struct prune_host_net *net, const struct prune_finetune_options *o,
                                struct prune_finetune_result *r, struct prune_status *st)
 {

@@ -17,6 +17,10 @@ struct prune_finetune_result { size_t steps, images; double loss; /* mean of the
 enum prune_code prune_finetune(const struct prune_host *host, struct prune_host_net *net, const struct prune_finetune_options *o,
                                struct prune_finetune_result *r, struct prune_status *st);
 
+/* What training takes where something is left open: momentum or decay NAN: the cfg's; rate 0: min(the cfg's, 0.01), what a trained network bears (a cfg's rate is for training
+ * from scratch). */
+struct prune_step_options prune_step_of(const struct prune_step_options *asked, const struct prune_net_facts *facts);
+
 /* Half a cosine from `rate` at step 0 towards 0 at `steps`. */
 double prune_cosine_rate(double rate, size_t step, size_t steps);
 

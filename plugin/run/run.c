@@ -33,16 +33,15 @@ struct run {
     cJSON *report;
 };
 
-double prune_default_rate(double cfg_rate) { return cfg_rate > 0 && cfg_rate < 0.01 ? cfg_rate : 0.01; }
 
 static struct prune_image_set valid_set(const struct run *r)
 {
-    return (struct prune_image_set){.data_path = r->o->data, .role = PRUNE_DATA_VALID, .limit = r->o->evaluate_images, .letterbox = r->o->letterbox};
+    return (struct prune_image_set){.data_path = r->o->job.data, .role = PRUNE_DATA_VALID, .limit = r->o->job.evaluate_images, .letterbox = r->o->job.letterbox};
 }
 
 static struct prune_image_set train_set(const struct run *r)
 {
-    return (struct prune_image_set){.data_path = r->o->data, .role = PRUNE_DATA_TRAIN, .letterbox = r->o->letterbox};
+    return (struct prune_image_set){.data_path = r->o->job.data, .role = PRUNE_DATA_TRAIN, .letterbox = r->o->job.letterbox};
 }
 
 static enum prune_code evaluate(struct run *r, struct prune_host_net *net, const char *stage, struct prune_evaluation *e, struct prune_status *st)
@@ -53,8 +52,8 @@ static enum prune_code evaluate(struct run *r, struct prune_host_net *net, const
 
 static enum prune_code make_paths(struct run *r, struct prune_status *st)
 {
-    const char *out = r->o->out;
-    r->base = prune_base_name(r->o->cfg);
+    const char *out = r->o->job.out;
+    r->base = prune_base_name(r->o->job.cfg);
     r->folder = prune_path_join(out, "work");
     if (!r->base || !r->folder) return prune_fail_memory(st, strlen(out), "paths");
     r->out_cfg = prune_format("%s/%s-pruned.cfg", out, r->base);
@@ -66,7 +65,7 @@ static enum prune_code make_paths(struct run *r, struct prune_status *st)
     if (!r->out_cfg || !r->out_weights || !r->out_mask || !r->out_scores || !r->out_report || !r->masked) return prune_fail_memory(st, strlen(out), "paths");
     const char *outputs[] = {r->out_cfg, r->out_weights, r->out_mask, r->out_scores, r->out_report};
     for (size_t i = 0; i < sizeof outputs / sizeof *outputs; i++)
-        if (prune_same_file(outputs[i], r->o->cfg) || prune_same_file(outputs[i], r->o->weights) || prune_same_file(outputs[i], r->o->data))
+        if (prune_same_file(outputs[i], r->o->job.cfg) || prune_same_file(outputs[i], r->o->job.weights) || prune_same_file(outputs[i], r->o->job.data))
             return prune_fail(st, "'%s' is an input and would be overwritten; choose another folder with -out", outputs[i]);
     return prune_make_dirs(r->folder, st);
 }
@@ -108,32 +107,32 @@ static enum prune_code settle_criterion(struct run *r, struct prune_status *st)
 /* Everything that can be refused without the host is refused here. */
 static enum prune_code check_inputs(struct run *r, struct prune_status *st)
 {
-    enum prune_code rc = prune_net_read(&r->cfg, &r->net, r->o->cfg, st);
+    enum prune_code rc = prune_net_read(&r->cfg, &r->net, r->o->job.cfg, st);
     if (!rc) rc = prune_units_build(&r->units, &r->net, st);
-    if (!rc && r->o->protect) rc = prune_units_protect(&r->units, &r->net, r->o->protect, st);
+    if (!rc && r->o->job.protect) rc = prune_units_protect(&r->units, &r->net, r->o->job.protect, st);
     if (rc) return rc;
     struct prune_weights weights;
-    rc = prune_weights_open(&weights, r->o->weights, &r->net, st);
+    rc = prune_weights_open(&weights, r->o->job.weights, &r->net, st);
     if (rc) return rc;
     rc = prune_weights_check_finite(&weights, st);
     prune_weights_close(&weights);
     if (rc) return rc;
     if (r->net.task == PRUNE_TASK_OTHER)
-        return prune_fail(st, "'%s' has no softmax, cost, yolo, region or detection layer at its end: nothing to train or evaluate", r->o->cfg);
+        return prune_fail(st, "'%s' has no softmax, cost, yolo, region or detection layer at its end: nothing to train or evaluate", r->o->job.cfg);
     rc = settle_criterion(r, st);
     if (!rc) rc = check_target(r, st);
     if (rc) return rc;
-    r->origin.cfg_path = r->o->cfg;
-    r->origin.weights_path = r->o->weights;
-    rc = prune_hash_file(r->o->cfg, r->origin.cfg_hash, st);
-    return rc ? rc : prune_hash_file(r->o->weights, r->origin.weights_hash, st);
+    r->origin.cfg_path = r->o->job.cfg;
+    r->origin.weights_path = r->o->job.weights;
+    rc = prune_hash_file(r->o->job.cfg, r->origin.cfg_hash, st);
+    return rc ? rc : prune_hash_file(r->o->job.weights, r->origin.weights_hash, st);
 }
 
 static enum prune_code open_work(struct run *r, struct prune_status *st)
 {
-    struct prune_work_options options = {.folder = r->folder, .base = r->base, .protect = r->o->protect, .train = train_set(r),
-                                         .open = {.threads = r->o->threads, .seed = r->o->seed, .quiet = true}};
-    return prune_work_open(&r->work, r->host, r->o->cfg, r->o->weights, &options, st);
+    struct prune_work_options options = {.folder = r->folder, .base = r->base, .protect = r->o->job.protect, .train = train_set(r),
+                                         .open = {.threads = r->o->job.threads, .seed = r->o->job.seed, .quiet = true}};
+    return prune_work_open(&r->work, r->host, r->o->job.cfg, r->o->job.weights, &options, st);
 }
 
 static enum prune_code measure_before(struct run *r, struct prune_status *st)
@@ -141,7 +140,7 @@ static enum prune_code measure_before(struct run *r, struct prune_status *st)
     struct prune_evaluation e;
     enum prune_code rc = evaluate(r, r->work.host_net, "unpruned", &e, st);
     if (rc) return rc;
-    cJSON_AddItemToObject(r->report, "before", prune_report_network(&r->net, r->o->weights, NAN, &e));
+    cJSON_AddItemToObject(r->report, "before", prune_report_network(&r->net, r->o->job.weights, NAN, &e));
     prune_evaluation_release(&e);
     return PRUNE_OK;
 }
@@ -150,10 +149,7 @@ static void read_facts(struct run *r)
 {
     struct prune_net_facts facts;
     r->host->facts(r->work.host_net, &facts);
-    const struct prune_step_options *asked = &r->o->loop.step;
-    r->step.rate = asked->rate > 0 ? asked->rate : prune_default_rate(facts.learning_rate);
-    r->step.momentum = isnan(asked->momentum) ? facts.momentum : asked->momentum;
-    r->step.decay = isnan(asked->decay) ? facts.decay : asked->decay;
+    r->step = prune_step_of(&r->o->loop.step, &facts);
     r->images_per_step = (size_t)facts.batch * (size_t)facts.subdivisions;
     r->train_images = facts.train_images;
 }
@@ -181,11 +177,12 @@ static enum prune_code prune_while_training(struct run *r, struct prune_status *
     read_facts(r);
     loop->select.original = r->original;
     loop->valid = valid_set(r);
-    loop->seed = r->o->seed;
+    loop->seed = r->o->job.seed;
     loop->step = r->step;
     say_plan(r);
     enum prune_code rc = prune_loop(&r->work, loop, &r->pruned, st);
     if (r->pruned.noted) fprintf(stderr, "note: %s in %zu of %zu iterations; in the last of them %s\n", loop->criterion->name, r->pruned.noted, r->pruned.iterations, r->pruned.note);
+    if (*r->pruned.differences) fprintf(stderr, "note: %s by differences of gate gradients, not by exact products: %s\n", loop->criterion->name, r->pruned.differences);
     read_facts(r);   /* the training list is known now */
     if (!rc && r->pruned.stopped_by)
         fprintf(stderr, "removal stopped by %s (measured %g); rolled back to the last state that held\n", r->pruned.stopped_by, r->pruned.floor_value);
@@ -206,7 +203,7 @@ static enum prune_code write_pair(struct run *r, bool with_masked, struct prune_
 
 static enum prune_code verify_pair(struct run *r, struct prune_status *st)
 {
-    struct prune_verify_options options = {.images = 4, .data_path = r->o->data, .threads = r->o->threads, .seed = r->o->seed};
+    struct prune_verify_options options = {.images = 4, .data_path = r->o->job.data, .threads = r->o->job.threads, .seed = r->o->job.seed};
     struct prune_verify_result result;
     enum prune_code rc = prune_verify(r->host, r->work.cfg_path, r->masked, r->out_cfg, r->out_weights, &options, &result, st);
     if (rc) return rc;
@@ -219,21 +216,21 @@ static enum prune_code verify_pair(struct run *r, struct prune_status *st)
 static enum prune_code plan_finetune(struct run *r, struct prune_status *st)
 {
     enum prune_code rc = PRUNE_OK;
-    if (r->o->total) {
-        rc = prune_parse_length("total", r->o->total, r->train_images, r->images_per_step, &r->finetune_steps, st);
+    if (r->o->job.total) {
+        rc = prune_parse_length("total", r->o->job.total, r->train_images, r->images_per_step, &r->finetune_steps, st);
         r->finetune_steps -= r->finetune_steps < r->pruned.steps ? r->finetune_steps : r->pruned.steps;
-    } else if (r->o->finetune) {
-        rc = prune_parse_length("finetune", r->o->finetune, r->train_images, r->images_per_step, &r->finetune_steps, st);
+    } else if (r->o->job.finetune) {
+        rc = prune_parse_length("finetune", r->o->job.finetune, r->train_images, r->images_per_step, &r->finetune_steps, st);
     }
     return rc;
 }
 
 static enum prune_code fit_to_original(struct run *r, struct prune_status *st)
 {
-    struct prune_reconstruct_options options = {.data = r->o->data, .images = r->o->reconstruct_images, .ridge = NAN, .threads = r->o->threads, .seed = r->o->seed,
-                                                .letterbox = r->o->letterbox};
+    struct prune_reconstruct_options options = {.data = r->o->job.data, .images = r->o->reconstruct_images, .ridge = NAN, .threads = r->o->job.threads, .seed = r->o->job.seed,
+                                                .letterbox = r->o->job.letterbox};
     struct prune_plan plan = {0};
-    struct prune_reconstruct_input in = {.cfg = r->o->cfg, .weights = r->o->weights, .whole = &r->net, .net = &r->net, .plan = &plan, .pruned_cfg = r->out_cfg,
+    struct prune_reconstruct_input in = {.cfg = r->o->job.cfg, .weights = r->o->job.weights, .whole = &r->net, .net = &r->net, .plan = &plan, .pruned_cfg = r->out_cfg,
                                          .pruned_weights = r->out_weights, .trained = true};
     struct prune_reconstruct_result result = {0};
     uint8_t *gone = malloc(r->units.count ? r->units.count : 1);
@@ -264,10 +261,10 @@ static enum prune_code reconstruct(struct run *r, const struct prune_open_option
 
 static enum prune_code recalibrate(struct run *r, struct prune_host_net *net, struct prune_status *st)
 {
-    if (!r->o->recalibrate_images) return PRUNE_OK;
+    if (!r->o->job.recalibrate_images) return PRUNE_OK;
     struct prune_image_set set = train_set(r);
     struct prune_evaluation e;
-    enum prune_code rc = r->host->recalibrate(net, &set, r->o->recalibrate_images, st);
+    enum prune_code rc = r->host->recalibrate(net, &set, r->o->job.recalibrate_images, st);
     if (!rc) rc = r->host->save_weights(net, r->out_weights, st);
     if (!rc) rc = evaluate(r, net, "recalibrated", &e, st);
     if (!rc) prune_evaluation_release(&e);
@@ -281,7 +278,7 @@ static enum prune_code finetune(struct run *r, struct prune_host_net *net, struc
     size_t epoch = r->train_images / (r->images_per_step ? r->images_per_step : 1);
     struct prune_finetune_options options = {.steps = r->finetune_steps, .step = r->step, .weights_path = r->out_weights, .save_every = epoch ? epoch : 100};
     struct prune_finetune_result result;
-    if (r->o->finetune_rate > 0) options.step.rate = r->o->finetune_rate;
+    if (r->o->job.finetune_rate > 0) options.step.rate = r->o->job.finetune_rate;
     enum prune_code rc = r->host->train_start(net, &set, NULL, NULL, NULL, st);
     if (!rc) rc = prune_finetune(r->host, net, &options, &result, st);
     r->host->train_stop(net);
@@ -291,11 +288,11 @@ static enum prune_code finetune(struct run *r, struct prune_host_net *net, struc
 /* Times of both networks, taken in turn at the same moment: minutes apart, a busy machine would make the ratio a lottery. Least of three. */
 static enum prune_code measure_times(struct run *r, struct prune_host_net *pruned, double *after, struct prune_status *st)
 {
-    struct prune_open_options open = {.threads = r->o->threads, .seed = r->o->seed, .batch = 1, .quiet = true};
+    struct prune_open_options open = {.threads = r->o->job.threads, .seed = r->o->job.seed, .batch = 1, .quiet = true};
     struct prune_host_net *original = NULL;
     double before = INFINITY;
     *after = INFINITY;
-    enum prune_code rc = r->host->open(r->host->context, r->o->cfg, r->o->weights, &open, &original, st);
+    enum prune_code rc = r->host->open(r->host->context, r->o->job.cfg, r->o->job.weights, &open, &original, st);
     for (int i = 0; i < 3 && !rc; i++) {
         double a = NAN, b = NAN;
         rc = r->host->milliseconds(original, &a, st);
@@ -311,7 +308,7 @@ static enum prune_code measure_times(struct run *r, struct prune_host_net *prune
 /* From the rewritten pair on: evaluate, reconstruct, recalibrate, fine-tune, evaluate. */
 static enum prune_code repair(struct run *r, struct prune_status *st)
 {
-    struct prune_open_options open = {.threads = r->o->threads, .seed = r->o->seed + 1, .quiet = true};
+    struct prune_open_options open = {.threads = r->o->job.threads, .seed = r->o->job.seed + 1, .quiet = true};
     struct prune_host_net *net = NULL;
     struct prune_cfg cfg;
     struct prune_net shape;
@@ -344,9 +341,9 @@ static void describe(struct run *r)
     cJSON_AddStringToObject(report, "format", "darknet-prune-report");
     cJSON_AddNumberToObject(report, "version", 1);
     cJSON_AddStringToObject(report, "host", r->host->name);
-    cJSON_AddStringToObject(report, "cfg", r->o->cfg);
+    cJSON_AddStringToObject(report, "cfg", r->o->job.cfg);
     cJSON_AddStringToObject(report, "cfg_hash", r->origin.cfg_hash);
-    cJSON_AddStringToObject(report, "weights", r->o->weights);
+    cJSON_AddStringToObject(report, "weights", r->o->job.weights);
     cJSON_AddStringToObject(report, "weights_hash", r->origin.weights_hash);
     cJSON_AddStringToObject(report, "criterion", r->loop.criterion->name);
     cJSON_AddBoolToObject(report, "criterion_chosen", r->chosen_for != NULL);
@@ -354,7 +351,7 @@ static void describe(struct run *r)
     cJSON_AddNumberToObject(report, "momentum_score", r->loop.smoothing);
     cJSON_AddStringToObject(report, "target", targets[r->o->loop.select.target]);
     cJSON_AddNumberToObject(report, "remain", r->o->loop.select.remain);
-    cJSON_AddNumberToObject(report, "seed", (double)r->o->seed);
+    cJSON_AddNumberToObject(report, "seed", (double)r->o->job.seed);
     cJSON_AddStringToObject(report, "pruned_cfg", r->out_cfg);
     cJSON_AddStringToObject(report, "pruned_weights", r->out_weights);
     cJSON_AddStringToObject(report, "mask", r->out_mask);
@@ -370,7 +367,7 @@ static void describe_training(struct run *r)
     cJSON_AddNumberToObject(r->report, "finetune_steps", (double)r->finetune_steps);
     cJSON_AddNumberToObject(r->report, "images_per_step", (double)r->images_per_step);
     cJSON_AddNumberToObject(r->report, "rate", r->step.rate);
-    cJSON_AddNumberToObject(r->report, "finetune_rate", r->o->finetune_rate > 0 ? r->o->finetune_rate : r->step.rate);
+    cJSON_AddNumberToObject(r->report, "finetune_rate", r->o->job.finetune_rate > 0 ? r->o->job.finetune_rate : r->step.rate);
     cJSON_AddNumberToObject(r->report, "momentum", r->step.momentum);
     cJSON_AddNumberToObject(r->report, "decay", r->step.decay);
     cJSON_AddBoolToObject(r->report, "target_met", r->pruned.target_met);

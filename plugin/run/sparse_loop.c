@@ -206,7 +206,7 @@ static enum prune_code begin(struct loop *x, struct prune_status *st)
 {
     const struct prune_sparse_loop *l = x->l;
     const struct prune_sparse_options *o = l->o;
-    x->input = (struct prune_score_input){.net = l->net, .units = l->units, .seed = o->seed, .kfac = o->kfac};
+    x->input = (struct prune_score_input){.net = l->net, .units = l->units, .seed = o->job.seed, .kfac = o->kfac};
     x->input.kfac.memory = SIZE_MAX;   /* scores and surgery want the factors of all layers at once */
     x->values = malloc((l->sparse->weights + 1) * sizeof *x->values);
     x->scores = malloc((l->sparse->weights + 1) * sizeof *x->scores);

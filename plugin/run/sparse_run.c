@@ -31,15 +31,15 @@ static const char *const SURGERY[] = {[PRUNE_SURGERY_NONE] = "none", [PRUNE_SURG
 
 static struct prune_image_set image_set(const struct job *j, enum prune_data_role role)
 {
-    return (struct prune_image_set){.data_path = j->o->data, .role = role, .limit = role == PRUNE_DATA_VALID ? j->o->evaluate_images : 0, .letterbox = j->o->letterbox};
+    return (struct prune_image_set){.data_path = j->o->job.data, .role = role, .limit = role == PRUNE_DATA_VALID ? j->o->job.evaluate_images : 0, .letterbox = j->o->job.letterbox};
 }
 
 /* What is asked for, said before anything is trained. */
 static enum prune_code check_target(struct job *j, struct prune_status *st)
 {
     const struct prune_sparse_options *o = j->o;
-    if (!j->sparse.weights) return prune_fail(st, "'%s' has no convolutional or connected layer that stores its weights: nothing to prune", o->cfg);
-    enum prune_code rc = prune_sparse_floors(&j->sparse, &j->net, o->min_keep, o->protect, st);
+    if (!j->sparse.weights) return prune_fail(st, "'%s' has no convolutional or connected layer that stores its weights: nothing to prune", o->job.cfg);
+    enum prune_code rc = prune_sparse_floors(&j->sparse, &j->net, o->min_keep, o->job.protect, st);
     if (rc) return rc;
     float *none = calloc(j->sparse.weights, sizeof *none);
     uint8_t *keep = malloc(j->sparse.weights);
@@ -76,24 +76,24 @@ static enum prune_code check_inputs(struct job *j, struct prune_status *st)
 {
     const struct prune_sparse_options *o = j->o;
     struct prune_weights weights = {0};
-    enum prune_code rc = prune_net_read(&j->cfg, &j->net, o->cfg, st);
+    enum prune_code rc = prune_net_read(&j->cfg, &j->net, o->job.cfg, st);
     if (!rc) rc = prune_units_build(&j->units, &j->net, st);
-    if (!rc) rc = prune_weights_open(&weights, o->weights, &j->net, st);
+    if (!rc) rc = prune_weights_open(&weights, o->job.weights, &j->net, st);
     if (rc) return rc;
     rc = prune_weights_check(&weights, j->weights_hash, st);
     if (!rc) rc = prune_sparse_init(&j->sparse, &j->net, &weights.layout, st);
     prune_weights_close(&weights);
     if (!rc && j->net.task == PRUNE_TASK_OTHER)
-        rc = prune_fail(st, "'%s' has no softmax, cost, yolo, region or detection layer at its end: nothing to train or evaluate", o->cfg);
+        rc = prune_fail(st, "'%s' has no softmax, cost, yolo, region or detection layer at its end: nothing to train or evaluate", o->job.cfg);
     if (!rc) rc = check_feed(j, st);
     if (!rc) rc = check_target(j, st);
-    return rc ? rc : prune_hash_file(o->cfg, j->cfg_hash, st);
+    return rc ? rc : prune_hash_file(o->job.cfg, j->cfg_hash, st);
 }
 
 static enum prune_code make_paths(struct job *j, struct prune_status *st)
 {
-    const char *out = j->o->out;
-    j->base = prune_base_name(j->o->cfg);
+    const char *out = j->o->job.out;
+    j->base = prune_base_name(j->o->job.cfg);
     if (!j->base) return prune_fail_memory(st, strlen(out), "paths");
     j->out_weights = prune_format("%s/%s-sparse.weights", out, j->base);
     j->present = prune_format("%s/%s-present.weights", out, j->base);
@@ -101,7 +101,7 @@ static enum prune_code make_paths(struct job *j, struct prune_status *st)
     if (!j->out_weights || !j->present || !j->out_report) return prune_fail_memory(st, strlen(out), "paths");
     const char *outputs[] = {j->out_weights, j->present, j->out_report};
     for (size_t i = 0; i < sizeof outputs / sizeof *outputs; i++)
-        if (prune_same_file(outputs[i], j->o->cfg) || prune_same_file(outputs[i], j->o->weights) || prune_same_file(outputs[i], j->o->data))
+        if (prune_same_file(outputs[i], j->o->job.cfg) || prune_same_file(outputs[i], j->o->job.weights) || prune_same_file(outputs[i], j->o->job.data))
             return prune_fail(st, "'%s' is an input and would be overwritten; choose another folder with -out", outputs[i]);
     return prune_make_dirs(out, st);
 }
@@ -138,14 +138,12 @@ static enum prune_code measure(struct job *j, const char *name, const char *stag
 
 static enum prune_code open_host(struct job *j, struct prune_status *st)
 {
-    const struct prune_open_options open = {.threads = j->o->threads, .seed = j->o->seed, .quiet = true};
+    const struct prune_open_options open = {.threads = j->o->job.threads, .seed = j->o->job.seed, .quiet = true};
     struct prune_net_facts facts;
-    enum prune_code rc = j->host->open(j->host->context, j->o->cfg, j->o->weights, &open, &j->host_net, st);
+    enum prune_code rc = j->host->open(j->host->context, j->o->job.cfg, j->o->job.weights, &open, &j->host_net, st);
     if (rc) return rc;
     j->host->facts(j->host_net, &facts);
-    j->step.rate = j->o->step.rate > 0 ? j->o->step.rate : prune_default_rate(facts.learning_rate);
-    j->step.momentum = isnan(j->o->step.momentum) ? facts.momentum : j->o->step.momentum;
-    j->step.decay = isnan(j->o->step.decay) ? facts.decay : j->o->step.decay;
+    j->step = prune_step_of(&j->o->step, &facts);
     j->images_per_step = (size_t)facts.batch * (size_t)facts.subdivisions;
     return PRUNE_OK;
 }
@@ -162,26 +160,26 @@ static enum prune_code prune_while_training(struct job *j, struct prune_status *
 
 static enum prune_code recalibrate(struct job *j, struct prune_status *st)
 {
-    if (!j->o->recalibrate_images || !prune_has_statistics(&j->net)) return PRUNE_OK;
+    if (!j->o->job.recalibrate_images || !prune_has_statistics(&j->net)) return PRUNE_OK;
     struct prune_image_set set = image_set(j, PRUNE_DATA_TRAIN);
-    enum prune_code rc = j->host->recalibrate(j->host_net, &set, j->o->recalibrate_images, st);
+    enum prune_code rc = j->host->recalibrate(j->host_net, &set, j->o->job.recalibrate_images, st);
     return rc ? rc : evaluate_stage(j, "recalibrated", st);
 }
 
 /* The zeros are held. */
 static enum prune_code finetune(struct job *j, struct prune_status *st)
 {
-    const char *flag = j->o->total ? "total" : "finetune", *length = j->o->total ? j->o->total : j->o->finetune;
+    const char *flag = j->o->job.total ? "total" : "finetune", *length = j->o->job.total ? j->o->job.total : j->o->job.finetune;
     struct prune_net_facts facts;
     struct prune_finetune_result result;
     if (!length) return PRUNE_OK;
     j->host->facts(j->host_net, &facts);
-    size_t steps, epoch = facts.train_images / (j->images_per_step ? j->images_per_step : 1), done = j->o->total ? j->loop.result.steps : 0;
+    size_t steps, epoch = facts.train_images / (j->images_per_step ? j->images_per_step : 1), done = j->o->job.total ? j->loop.result.steps : 0;
     enum prune_code rc = prune_parse_length(flag, length, facts.train_images, j->images_per_step, &steps, st);
     if (rc) return rc;
     j->finetune_steps = steps > done ? steps - done : 0;
     struct prune_finetune_options options = {.steps = j->finetune_steps, .step = j->step, .weights_path = j->out_weights, .save_every = epoch ? epoch : 100};
-    if (j->o->finetune_rate > 0) options.step.rate = j->o->finetune_rate;
+    if (j->o->job.finetune_rate > 0) options.step.rate = j->o->job.finetune_rate;
     if (!j->finetune_steps) return PRUNE_OK;
     struct prune_image_set set = image_set(j, PRUNE_DATA_TRAIN);
     rc = j->host->train_start(j->host_net, &set, NULL, NULL, NULL, st);
@@ -212,8 +210,8 @@ static void describe(struct job *j)
     const struct prune_sparse_options *o = j->o;
     cJSON *r = j->report;
     const struct { const char *key, *value; } texts[] = {
-        {"format", "darknet-prune-report"}, {"granularity", "weight"}, {"host", j->host->name}, {"cfg", o->cfg}, {"cfg_hash", j->cfg_hash}, {"weights", o->weights},
-        {"weights_hash", j->weights_hash}, {"criterion", o->criterion->name}, {"target", "weights"}, {"surgery", SURGERY[o->surgery]}, {"pruned_cfg", o->cfg},
+        {"format", "darknet-prune-report"}, {"granularity", "weight"}, {"host", j->host->name}, {"cfg", o->job.cfg}, {"cfg_hash", j->cfg_hash}, {"weights", o->job.weights},
+        {"weights_hash", j->weights_hash}, {"criterion", o->criterion->name}, {"target", "weights"}, {"surgery", SURGERY[o->surgery]}, {"pruned_cfg", o->job.cfg},
         {"pruned_weights", j->out_weights}};
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) cJSON_AddStringToObject(r, texts[i].key, texts[i].value);
     cJSON_AddNumberToObject(r, "version", 1);
@@ -221,7 +219,7 @@ static void describe(struct job *j)
     cJSON_AddBoolToObject(r, "per_layer", o->per_layer);
     cJSON_AddNumberToObject(r, "remain", o->remain);
     if (o->stage_count) cJSON_AddItemToObject(r, "schedule", cJSON_CreateDoubleArray(o->stages, (int)o->stage_count));
-    cJSON_AddNumberToObject(r, "seed", (double)o->seed);
+    cJSON_AddNumberToObject(r, "seed", (double)o->job.seed);
 }
 
 static void describe_training(struct job *j)
@@ -230,7 +228,7 @@ static void describe_training(struct job *j)
         {"iterations", (double)j->loop.result.iterations}, {"pruning_steps", (double)j->loop.result.steps}, {"score_images", (double)j->loop.result.score_images},
         {"score_seconds", j->loop.result.score_seconds}, {"surgery_before", j->loop.result.surgery_before}, {"surgery_after", j->loop.result.surgery_after},
         {"finetune_steps", (double)j->finetune_steps}, {"images_per_step", (double)j->images_per_step}, {"rate", j->step.rate},
-        {"finetune_rate", j->o->finetune_rate > 0 ? j->o->finetune_rate : j->step.rate}, {"momentum", j->step.momentum}, {"decay", j->step.decay}};
+        {"finetune_rate", j->o->job.finetune_rate > 0 ? j->o->job.finetune_rate : j->step.rate}, {"momentum", j->step.momentum}, {"decay", j->step.decay}};
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) prune_report_number(j->report, numbers[i].key, numbers[i].value);
     cJSON_AddItemToObject(j->report, "sparsity", prune_sparse_json(&j->sparse, &j->net));
 }
@@ -251,7 +249,7 @@ static enum prune_code steps(struct job *j, struct prune_status *st)
     if (rc) return rc;
     describe(j);
     rc = open_host(j, st);
-    if (!rc) rc = measure(j, "before", "unpruned", j->o->weights, st);
+    if (!rc) rc = measure(j, "before", "unpruned", j->o->job.weights, st);
     if (!rc) rc = prune_while_training(j, st);
     if (rc == PRUNE_INTERRUPTED) return stop_early(j, st);
     if (!rc) rc = evaluate_stage(j, "pruned", st);

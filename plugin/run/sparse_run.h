@@ -10,8 +10,7 @@
 #include "sparse.h"
 
 struct prune_sparse_options {
-    const char *data, *cfg, *weights, *out;
-    const char *protect;                     /* layers that lose no weight, or NULL */
+    struct prune_job_options job;            /* protect: layers that lose no weight */
     const struct prune_weight_criterion *criterion;
     enum prune_feed feed;                    /* of criteria that read images */
     size_t score_images;                     /* of a scoring pass; 0 = as many as an iteration trains on */
@@ -26,12 +25,6 @@ struct prune_sparse_options {
     size_t batches_per_iteration;            /* training steps before each removal, >= 1 */
     bool anneal;                             /* the rate falls to 0 within each iteration, along a half cosine; else it is constant */
     struct prune_step_options step;          /* as in struct prune_loop_options */
-    const char *finetune, *total;            /* as in struct prune_run_options, and so is the rest */
-    double finetune_rate;
-    size_t recalibrate_images, evaluate_images;
-    int letterbox;
-    uint64_t seed;
-    int threads;
 };
 
 /* *report: as of prune_run, with "granularity": "weight" and "sparsity" (prune_sparse_json). PRUNE_INTERRUPTED: the weights so far are on disk, and st says where. */

@@ -7,19 +7,19 @@
 
 #include "../base/file_io.h"
 
-int prune_graph_root(struct prune_graph *g, int e)
+int prune_union_root(int *parent, int e)
 {
-    while (g->parent[e] != e) {
-        g->parent[e] = g->parent[g->parent[e]];
-        e = g->parent[e];
+    while (parent[e] != e) {
+        parent[e] = parent[parent[e]];
+        e = parent[e];
     }
     return e;
 }
 
 static void unite(struct prune_graph *g, int a, int b)
 {
-    a = prune_graph_root(g, a);
-    b = prune_graph_root(g, b);
+    a = prune_union_root(g->parent, a);
+    b = prune_union_root(g->parent, b);
     if (a == b) return;
     if (b < a) {
         int t = a;
@@ -33,7 +33,7 @@ static void unite(struct prune_graph *g, int a, int b)
 static void protect(struct prune_graph *g, const int *elements, size_t count, const char *why)
 {
     for (size_t i = 0; i < count; i++) {
-        int r = prune_graph_root(g, elements[i]);
+        int r = prune_union_root(g->parent, elements[i]);
         if (!g->reason[r]) g->reason[r] = why;
     }
 }

@@ -27,7 +27,8 @@ struct prune_graph {
 
 enum prune_code prune_graph_build(struct prune_graph *g, const struct prune_net *net, struct prune_status *st);
 void prune_graph_free(struct prune_graph *g);
-int prune_graph_root(struct prune_graph *g, int element);
+/* Union-find: the root of an element; paths are halved on the way. */
+int prune_union_root(int *parent, int element);
 
 /* Elements a layer reads through source number k (borrowed), and how many inputs each stands for when the source is read flat. */
 const int *prune_graph_source(const struct prune_graph *g, const struct prune_layer *l, size_t k, size_t *count, size_t *area);

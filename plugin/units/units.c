@@ -27,7 +27,7 @@ static enum prune_code number_classes(struct prune_units *units, struct prune_gr
     if (!units->items || !units->members) return prune_fail_memory(st, makers * sizeof *units->items, "units");
     for (size_t e = 0; e < g->element_count; e++) {
         if (g->elements[e].fixed) continue;
-        int r = prune_graph_root(g, (int)e);
+        int r = prune_union_root(g->parent, (int)e);
         if (number[r] < 0) {
             number[r] = (int)units->count++;
             units->items[number[r]].protected_because = g->reason[r];
@@ -41,7 +41,7 @@ static enum prune_code number_classes(struct prune_units *units, struct prune_gr
     }
     for (size_t e = 0; e < g->element_count; e++) {
         if (g->elements[e].fixed) continue;
-        struct prune_unit *u = &units->items[number[prune_graph_root(g, (int)e)]];
+        struct prune_unit *u = &units->items[number[prune_union_root(g->parent, (int)e)]];
         units->members[u->first_member + u->member_count++] = (struct prune_channel){ g->elements[e].layer, g->elements[e].channel };
     }
     return PRUNE_OK;
@@ -58,12 +58,12 @@ static enum prune_code fill_channels(struct prune_units *units, struct prune_gra
     for (size_t l = 0; l < units->layer_count; l++) {
         int *v = units->of_channel[l] = malloc((g->out_count[l] + 1) * sizeof *v);
         if (!v) return prune_fail_memory(st, g->out_count[l] * sizeof *v, "units of channels");
-        for (size_t i = 0; i < g->out_count[l]; i++) v[i] = number[prune_graph_root(g, g->out[l][i])];
+        for (size_t i = 0; i < g->out_count[l]; i++) v[i] = number[prune_union_root(g->parent, g->out[l][i])];
     }
     /* take over what the graph owns; balances change from elements to units */
     for (size_t b = 0; b < g->balance_count; b++)
         for (size_t i = 0; i < g->balances[b].parts * g->balances[b].part_size; i++)
-            g->balances[b].units[i] = number[prune_graph_root(g, g->balances[b].units[i])];
+            g->balances[b].units[i] = number[prune_union_root(g->parent, g->balances[b].units[i])];
     units->balances = g->balances;
     units->balance_count = g->balance_count;
     units->ties = g->ties;

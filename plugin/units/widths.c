@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "../base/file_io.h"
+#include "channel_graph.h"
 
 struct walk {
     const struct prune_net *net;
@@ -19,19 +20,10 @@ static size_t slot(const struct walk *w, int layer)
     return layer < 0 ? w->net->layer_count : (size_t)layer;
 }
 
-static int root(struct walk *w, int node)
-{
-    while (w->parent[node] != node) {
-        w->parent[node] = w->parent[w->parent[node]];
-        node = w->parent[node];
-    }
-    return node;
-}
-
 static void unite(struct walk *w, int a, int b)
 {
-    a = root(w, a);
-    b = root(w, b);
+    a = prune_union_root(w->parent, a);
+    b = prune_union_root(w->parent, b);
     if (a < b) w->parent[b] = a;
     else w->parent[a] = b;
 }
@@ -147,10 +139,10 @@ enum prune_code prune_widths_build(struct prune_widths *widths, const struct pru
     int *group_of = malloc((n + 1) * sizeof *group_of);
     const char **fixed = calloc(n + 1, sizeof *fixed);
     enum prune_code rc = group_of && fixed ? walk_net(&w, st) : prune_fail_memory(st, n * sizeof *fixed, "widths");
-    if (!rc && root(&w, (int)n) < (int)n) fixed[root(&w, (int)n)] = "network input";
+    if (!rc && prune_union_root(w.parent, (int)n) < (int)n) fixed[prune_union_root(w.parent, (int)n)] = "network input";
     for (size_t i = 0; !rc && i < n; i++) {
         enum prune_channel_rule rule = prune_kind_info(net->layers[i].kind)->rule;
-        group_of[i] = rule == PRUNE_CH_PRODUCE || rule == PRUNE_CH_FIXED ? root(&w, (int)i) : -1;
+        group_of[i] = rule == PRUNE_CH_PRODUCE || rule == PRUNE_CH_FIXED ? prune_union_root(w.parent, (int)i) : -1;
         if (group_of[i] >= 0 && !fixed[group_of[i]]) fixed[group_of[i]] = rule == PRUNE_CH_FIXED ? "made by a layer that keeps its channels" : fixed_because(&net->layers[i], units);
     }
     for (size_t i = 0; w.made_by && i <= n; i++) free(w.made_by[i]);

@@ -151,8 +151,8 @@ static int tear_down(void **state)
 
 static struct prune_sparse_options options(const struct paths *p)
 {
-    return (struct prune_sparse_options){.data = "none.data", .cfg = p->cfg, .weights = p->weights, .out = p->out, .criterion = prune_weight_criterion_find("magnitude"), .min_keep = 1,
-                                         .remain = 0.1, .remove_per_iteration = 0.5, .batches_per_iteration = 3, .step = {.momentum = NAN, .decay = NAN}, .seed = 1};
+    return (struct prune_sparse_options){.job = {.data = "none.data", .cfg = p->cfg, .weights = p->weights, .out = p->out, .seed = 1}, .criterion = prune_weight_criterion_find("magnitude"), .min_keep = 1,
+                                         .remain = 0.1, .remove_per_iteration = 0.5, .batches_per_iteration = 3, .step = {.momentum = NAN, .decay = NAN}};
 }
 
 /* Positions of weights that are not 0 in a file: how many, and whether they are among the largest of the file the job began with. */
@@ -184,7 +184,7 @@ static void the_smallest_weights_go_to_the_weight_and_zeros_stay_through_fine_tu
     struct prune_sparse_options o = options(p);
     cJSON *report = NULL;
     float smallest_kept, largest_gone;
-    o.finetune = "2";
+    o.job.finetune = "2";
     enum prune_code rc = prune_sparse_run(&HOST, &o, &report, &st);
     if (rc) print_message("%s\n", st.message);
     assert_int_equal(rc, PRUNE_OK);
@@ -227,7 +227,7 @@ static void a_target_that_cannot_be_met_is_refused_before_training(void **state)
     const struct paths *p = *state;
     struct prune_sparse_options o = options(p);
     cJSON *report = NULL;
-    o.protect = "1";
+    o.job.protect = "1";
     assert_int_equal(prune_sparse_run(&HOST, &o, &report, &st), PRUNE_USAGE);
     assert_non_null(strstr(st.message, "raise -weights"));
     assert_true(fake.steps == 0 && !report);
