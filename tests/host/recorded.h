@@ -205,18 +205,4 @@ __attribute__((unused)) static void lab_close(struct lab *l)
     prune_cfg_free(&l->cfg);
 }
 
-__attribute__((unused)) static int group_setup(void **state)
-{
-    (void)state;
-    fixture_open();
-    return 0;
-}
-
-__attribute__((unused)) static int group_teardown(void **state)
-{
-    (void)state;
-    fixture_close();
-    return 0;
-}
-
 #endif

@@ -208,16 +208,13 @@ static void gradients_of_a_published_detector_equal_differences(void **state)
     if (agree < 22) fail_msg("%d of %d units agree with differences of the loss", agree, CHOSEN);
 }
 
-static int setup(void **state) { (void)state; fixture_open(); return 0; }
-static int teardown(void **state) { (void)state; fixture_close(); return 0; }
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(score_and_evaluate_report_the_same_loss_of_a_detector, setup, teardown),
-        cmocka_unit_test_setup_teardown(a_region_network_learns, setup, teardown),
-        cmocka_unit_test_setup_teardown(gradients_of_a_published_detector_equal_differences, setup, teardown),
-        cmocka_unit_test_setup_teardown(a_head_without_a_loss_is_refused_by_name, setup, teardown),
+        TEST(score_and_evaluate_report_the_same_loss_of_a_detector),
+        TEST(a_region_network_learns),
+        TEST(gradients_of_a_published_detector_equal_differences),
+        TEST(a_head_without_a_loss_is_refused_by_name),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -154,8 +154,5 @@ int main(void)
         cmocka_unit_test(so_it_is_at_a_temperature),
         cmocka_unit_test(other_heads_are_refused_by_name),
     };
-    fixture_open();
-    int rc = cmocka_run_group_tests(tests, NULL, NULL);
-    fixture_close();
-    return rc;
+    return cmocka_run_group_tests(tests, fixture_setup, fixture_teardown);
 }

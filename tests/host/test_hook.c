@@ -146,14 +146,11 @@ static void a_sink_that_fails_stops_the_step(void **state)
     host->close(net);
 }
 
-static int setup(void **state) { (void)state; fixture_open(); return 0; }
-static int teardown(void **state) { (void)state; fixture_close(); return 0; }
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(the_hook_does_not_change_a_bit_of_training, setup, teardown),
-        cmocka_unit_test_setup_teardown(a_sink_that_fails_stops_the_step, setup, teardown),
+        TEST(the_hook_does_not_change_a_bit_of_training),
+        TEST(a_sink_that_fails_stops_the_step),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

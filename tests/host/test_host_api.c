@@ -388,23 +388,20 @@ static void misuse_is_an_error_not_a_crash(void **state)
     assert_false(host()->interrupted(NULL));
 }
 
-static int setup(void **state) { (void)state; fixture_open(); return 0; }
-static int teardown(void **state) { (void)state; fixture_close(); return 0; }
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(minibatches_may_be_larger_than_a_pass, setup, teardown),
-        cmocka_unit_test_setup_teardown(scores_are_the_slope_of_the_evaluated_loss, setup, teardown),
-        cmocka_unit_test_setup_teardown(scoring_leaves_weights_and_momentum_alone, setup, teardown),
-        cmocka_unit_test_setup_teardown(training_goes_on_from_a_saved_state, setup, teardown),
-        cmocka_unit_test_setup_teardown(recalibration_replaces_the_statistics_alone, setup, teardown),
-        cmocka_unit_test_setup_teardown(forward_gives_every_layers_output, setup, teardown),
-        cmocka_unit_test_setup_teardown(a_detector_is_scored_on_the_loss_it_descends, setup, teardown),
-        cmocka_unit_test_setup_teardown(the_gate_verb_adds_sections_and_nothing_else, setup, teardown),
-        cmocka_unit_test_setup_teardown(a_gated_cfg_runs_with_the_values_beside_its_weights, setup, teardown),
-        cmocka_unit_test_setup_teardown(gate_files_that_do_not_fit_are_refused, setup, teardown),
-        cmocka_unit_test_setup_teardown(misuse_is_an_error_not_a_crash, setup, teardown),
+        TEST(minibatches_may_be_larger_than_a_pass),
+        TEST(scores_are_the_slope_of_the_evaluated_loss),
+        TEST(scoring_leaves_weights_and_momentum_alone),
+        TEST(training_goes_on_from_a_saved_state),
+        TEST(recalibration_replaces_the_statistics_alone),
+        TEST(forward_gives_every_layers_output),
+        TEST(a_detector_is_scored_on_the_loss_it_descends),
+        TEST(the_gate_verb_adds_sections_and_nothing_else),
+        TEST(a_gated_cfg_runs_with_the_values_beside_its_weights),
+        TEST(gate_files_that_do_not_fit_are_refused),
+        TEST(misuse_is_an_error_not_a_crash),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

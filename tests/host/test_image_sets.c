@@ -211,8 +211,5 @@ int main(void)
         cmocka_unit_test(recalibration_begins_at_the_first_drawn_image),
         cmocka_unit_test(sets_that_hold_nothing_are_refused),
     };
-    fixture_open();
-    int rc = cmocka_run_group_tests(tests, NULL, NULL);
-    fixture_close();
-    return rc;
+    return cmocka_run_group_tests(tests, fixture_setup, fixture_teardown);
 }

@@ -461,10 +461,6 @@ static void what_backward_passes_do_not_reach_is_left_out(void **state)
     host()->close(net);
 }
 
-static int setup(void **state) { (void)state; fixture_open(); return 0; }
-static int teardown(void **state) { (void)state; fixture_close(); return 0; }
-
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 int main(void)
 {
     const struct CMUnitTest tests[] = {

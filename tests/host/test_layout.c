@@ -177,19 +177,16 @@ static void a_bad_pair_never_reaches_the_host(void **state)
     assert_null(n.net);
 }
 
-static int setup(void **state) { (void)state; fixture_open(); return 0; }
-static int teardown(void **state) { (void)state; fixture_close(); return 0; }
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_installed_library_fits),
-        cmocka_unit_test_setup_teardown(weights_arrive_where_the_host_puts_them, setup, teardown),
-        cmocka_unit_test_setup_teardown(weights_of_recurrent_layers_arrive_too, setup, teardown),
-        cmocka_unit_test_setup_teardown(transposed_weights_are_turned, setup, teardown),
-        cmocka_unit_test_setup_teardown(fresh_weights_repeat_with_the_seed, setup, teardown),
-        cmocka_unit_test_setup_teardown(the_host_sees_no_gates_no_cr_and_the_wanted_batch, setup, teardown),
-        cmocka_unit_test_setup_teardown(a_bad_pair_never_reaches_the_host, setup, teardown),
+        TEST(weights_arrive_where_the_host_puts_them),
+        TEST(weights_of_recurrent_layers_arrive_too),
+        TEST(transposed_weights_are_turned),
+        TEST(fresh_weights_repeat_with_the_seed),
+        TEST(the_host_sees_no_gates_no_cr_and_the_wanted_batch),
+        TEST(a_bad_pair_never_reaches_the_host),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -15,19 +15,6 @@ static void assert_says(const char *part)
     if (!strstr(st.message, part)) fail_msg("'%s' does not contain '%s'", st.message, part);
 }
 
-static int setup(void **state)
-{
-    (void)state;
-    fixture_open();
-    return 0;
-}
-static int teardown(void **state)
-{
-    (void)state;
-    fixture_close();
-    return 0;
-}
-
 static void a_data_file_gives_its_values_defaults_and_our_own_keys(void **state)
 {
     (void)state;
@@ -528,7 +515,6 @@ static void the_check_names_missing_images_and_classes(void **state)
     set_close(&s);
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 int main(void)
 {
     const struct CMUnitTest tests[] = {

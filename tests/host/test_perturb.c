@@ -340,25 +340,11 @@ static void what_is_wrong_is_refused(void **state)
     host()->close(net);
 }
 
-static int open_fixture(void **state)
-{
-    (void)state;
-    fixture_open();
-    return 0;
-}
-
-static int close_fixture(void **state)
-{
-    (void)state;
-    fixture_close();
-    return 0;
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_residual_classifier_with_dropout), cmocka_unit_test(dropout_logistic_units_and_routes), cmocka_unit_test(a_detector_with_two_heads), cmocka_unit_test(gates_of_every_placement),
         cmocka_unit_test(every_style_that_the_host_trains), cmocka_unit_test(what_is_wrong_is_refused),
     };
-    return cmocka_run_group_tests(tests, open_fixture, close_fixture);
+    return cmocka_run_group_tests(tests, fixture_setup, fixture_teardown);
 }

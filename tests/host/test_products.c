@@ -372,20 +372,6 @@ static void what_has_no_tangents_is_refused(void **state)
     host()->close(n.host);
 }
 
-static int open_fixture(void **state)
-{
-    (void)state;
-    fixture_open();
-    return 0;
-}
-
-static int close_fixture(void **state)
-{
-    (void)state;
-    fixture_close();
-    return 0;
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -394,5 +380,5 @@ int main(void)
         cmocka_unit_test(differences_agree_at_a_temperature), cmocka_unit_test(symmetric_and_linear), cmocka_unit_test(passes_and_other_signals_do_not_matter),
         cmocka_unit_test(the_network_stays_as_it_was), cmocka_unit_test(what_has_no_tangents_is_refused),
     };
-    return cmocka_run_group_tests(tests, open_fixture, close_fixture);
+    return cmocka_run_group_tests(tests, fixture_setup, fixture_teardown);
 }

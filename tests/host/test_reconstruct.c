@@ -399,29 +399,15 @@ static void what_cannot_be_done_is_said(void **state)
     unmake(&m);
 }
 
-static int setup(void **state)
-{
-    (void)state;
-    fixture_open();
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    fixture_close();
-    return 0;
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(channels_that_others_double_are_made_up_for_exactly_in_every_kind_of_layer, setup, teardown),
-        cmocka_unit_test_setup_teardown(printed_errors_are_those_of_the_outputs, setup, teardown),
-        cmocka_unit_test_setup_teardown(scales_of_zero_leave_numbers_and_an_empty_mask_every_value, setup, teardown),
-        cmocka_unit_test_setup_teardown(a_walk_without_room_for_checkpoints_gives_the_same, setup, teardown),
-        cmocka_unit_test_setup_teardown(detectors_are_reconstructed_too, setup, teardown),
-        cmocka_unit_test_setup_teardown(what_cannot_be_done_is_said, setup, teardown),
+        TEST(channels_that_others_double_are_made_up_for_exactly_in_every_kind_of_layer),
+        TEST(printed_errors_are_those_of_the_outputs),
+        TEST(scales_of_zero_leave_numbers_and_an_empty_mask_every_value),
+        TEST(a_walk_without_room_for_checkpoints_gives_the_same),
+        TEST(detectors_are_reconstructed_too),
+        TEST(what_cannot_be_done_is_said),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -9,20 +9,6 @@
 
 static struct prune_status st;
 
-static int setup(void **state)
-{
-    (void)state;
-    fixture_open();
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    fixture_close();
-    return 0;
-}
-
 /* State: how much came in. */
 static size_t count_size(const struct prune_score_input *in) { return (void)in, 2 * sizeof(double); }
 static void count_init(void *s, const struct prune_score_input *in) { (void)in, ((double *)s)[0] = ((double *)s)[1] = 0; }
@@ -175,7 +161,6 @@ static void and_maps(void **state)
     a_classifier("", PRUNE_SIGNAL_MAPS, PRUNE_GATE_ANY, NAN);
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 int main(void)
 {
     const struct CMUnitTest tests[] = {

@@ -443,5 +443,5 @@ int main(void)
         cmocka_unit_test(products_are_the_recorded_ones),
         cmocka_unit_test(gates_on_producers_give_the_matrix_of_sosp),
     };
-    return cmocka_run_group_tests(tests, group_setup, group_teardown);
+    return cmocka_run_group_tests(tests, fixture_setup, fixture_teardown);
 }

@@ -208,5 +208,5 @@ int main(void)
         cmocka_unit_test(damped_factors_and_scores_are_the_recorded_ones),
         cmocka_unit_test(surgery_reaches_the_recorded_weights),
     };
-    return cmocka_run_group_tests(tests, group_setup, group_teardown);
+    return cmocka_run_group_tests(tests, fixture_setup, fixture_teardown);
 }

@@ -552,8 +552,5 @@ int main(void)
         cmocka_unit_test(maps_are_told_pass_by_pass),
         cmocka_unit_test(what_cannot_be_told_is_refused),
     };
-    fixture_open();
-    int rc = cmocka_run_group_tests(tests, NULL, NULL);
-    fixture_close();
-    return rc;
+    return cmocka_run_group_tests(tests, fixture_setup, fixture_teardown);
 }

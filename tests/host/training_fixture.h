@@ -34,6 +34,23 @@ __attribute__((unused)) static void fixture_close(void)
     assert_int_equal(system(command), 0);
 }
 
+__attribute__((unused)) static int fixture_setup(void **state)
+{
+    (void)state;
+    fixture_open();
+    return 0;
+}
+
+__attribute__((unused)) static int fixture_teardown(void **state)
+{
+    (void)state;
+    fixture_close();
+    return 0;
+}
+
+/* A test in a folder of its own. */
+#define TEST(name) cmocka_unit_test_setup_teardown(name, fixture_setup, fixture_teardown)
+
 /* "dir/name" in one of many static buffers: each lives through a test's calls. */
 __attribute__((unused)) static const char *at(const char *name)
 {
