@@ -1,48 +1,13 @@
 /* Training steps: they learn, they repeat, they are the host's arithmetic, and they stop at a loss that is no number before it does harm. */
-#include "training_fixture.h"
+#include "session.h"
 
 #include <math.h>
 
 #include "../../darknet/layer_tensors.h"
 #include "../../darknet/loader.h"
-#include "../../darknet/network_open.h"
-#include "../../darknet/train.h"
 
 static struct prune_status st;
 
-static void assert_says(const char *part)
-{
-    if (!strstr(st.message, part)) fail_msg("'%s' does not contain '%s'", st.message, part);
-}
-
-static int setup(void **state)
-{
-    (void)state;
-    fixture_open();
-    host_context()->threads = 2;
-    host_context()->quiet = true;
-    return 0;
-}
-static int teardown(void **state)
-{
-    (void)state;
-    fixture_close();
-    return 0;
-}
-
-struct session { struct open_network open; struct trainer *t; };
-static void session_open(struct session *s, const char *cfg, const char *data, uint64_t seed, bool scales)
-{
-    struct trainer_options o = {.set = {.data_path = data, .role = PRUNE_DATA_TRAIN}, .seed = seed, .threads = 2, .multi_scale = scales};
-    host_context()->seed = 3;
-    if (network_open(&s->open, cfg, NULL, false, 0, true, &st)) fail_msg("%s", st.message);
-    if (trainer_open(&s->t, s->open.net, &o, &st)) fail_msg("%s", st.message);
-}
-static void session_close(struct session *s)
-{
-    trainer_close(s->t);
-    network_close(&s->open);
-}
 static double steps(struct session *s, int n, double rate)
 {
     struct prune_step step = {0};
@@ -213,7 +178,7 @@ static void a_nan_loss_stops_before_the_update(void **state)
     float kept = last->weights[1], first = s.open.net->layers[0].weights[0];
     last->weights[0] = NAN;
     assert_int_equal(trainer_step(s.t, .01, .9, 0, &step, &st), PRUNE_FAILED);
-    assert_says("loss is nan at iteration 3");
+    assert_says(&st, "loss is nan at iteration 3");
     assert_memory_equal(&kept, &last->weights[1], sizeof kept);
     assert_memory_equal(&first, &s.open.net->layers[0].weights[0], sizeof first);
     assert_int_equal(trainer_iteration(s.t), 2);
@@ -257,15 +222,15 @@ static void data_that_does_not_fit_the_network_is_refused(void **state)
     struct trainer_options o = {.set = {.data_path = make_classifier_data(""), .role = PRUNE_DATA_TRAIN}, .seed = 1};
     assert_int_equal(network_open(&open, make_detector_cfg("det.cfg", .001, 10, 0), NULL, false, 0, true, &st), PRUNE_OK);
     assert_int_equal(trainer_open(&t, open.net, &o, &st), PRUNE_FAILED);
-    assert_says("classes=3 in");
+    assert_says(&st, "classes=3 in");
     network_close(&open);
     assert_int_equal(network_open(&open, make_classifier_cfg("net.cfg", 4, 1, .01, 10), NULL, false, 0, true, &st), PRUNE_OK);
     o.set.data_path = write_text("notrain.data", "classes=3\nlabels=%s\n", at("labels.txt"));
     assert_int_equal(trainer_open(&t, open.net, &o, &st), PRUNE_FAILED);
-    assert_says("has no train= line");
+    assert_says(&st, "has no train= line");
     o.set.data_path = write_text("nolabels.data", "classes=3\ntrain=%s\n", at("train.txt"));
     assert_int_equal(trainer_open(&t, open.net, &o, &st), PRUNE_FAILED);
-    assert_says("has no labels= line");
+    assert_says(&st, "has no labels= line");
     network_close(&open);
 }
 
@@ -310,14 +275,13 @@ static void a_network_that_cannot_be_resized_keeps_its_size(void **state)
     session_close(&s);
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(a_classifier_learns), TEST(a_detector_learns), TEST(a_run_repeats_bit_for_bit_and_another_seed_does_not), TEST(a_step_is_the_hosts_arithmetic),
-        TEST(two_minibatches_without_batch_norm_equal_one_of_twice_the_size), TEST(the_loss_is_the_mean_cross_entropy_of_the_images),
-        TEST(a_nan_loss_stops_before_the_update), TEST(the_hook_sees_every_minibatch_and_may_stop_the_step),
-        TEST(data_that_does_not_fit_the_network_is_refused), TEST(multi_scale_follows_seed_and_iteration_alone),
-        TEST(a_network_that_cannot_be_resized_keeps_its_size)};
+        SESSION_TEST(a_classifier_learns), SESSION_TEST(a_detector_learns), SESSION_TEST(a_run_repeats_bit_for_bit_and_another_seed_does_not), SESSION_TEST(a_step_is_the_hosts_arithmetic),
+        SESSION_TEST(two_minibatches_without_batch_norm_equal_one_of_twice_the_size), SESSION_TEST(the_loss_is_the_mean_cross_entropy_of_the_images),
+        SESSION_TEST(a_nan_loss_stops_before_the_update), SESSION_TEST(the_hook_sees_every_minibatch_and_may_stop_the_step),
+        SESSION_TEST(data_that_does_not_fit_the_network_is_refused), SESSION_TEST(multi_scale_follows_seed_and_iteration_alone),
+        SESSION_TEST(a_network_that_cannot_be_resized_keeps_its_size)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -73,6 +73,11 @@ __attribute__((unused)) static const char *write_text(const char *name, const ch
     return path;
 }
 
+__attribute__((unused)) static void assert_says(const struct prune_status *st, const char *part)
+{
+    if (!strstr(st->message, part)) fail_msg("'%s' does not contain '%s'", st->message, part);
+}
+
 __attribute__((unused)) static void write_png(const char *path, int w, int h, int c, const unsigned char *pixels)
 {
     assert_true(stbi_write_png(path, w, h, c, pixels, w * c));
