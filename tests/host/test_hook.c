@@ -93,19 +93,6 @@ static void train(const char *cfg, const char *data, unsigned signals, struct he
     host->close(net);
 }
 
-static void assert_same_files(const char *a, const char *b)
-{
-    char *x = NULL, *y = NULL;
-    size_t n = 0, m = 0;
-    assert_int_equal(prune_read_file(a, &x, &n, NULL), PRUNE_OK);
-    assert_int_equal(prune_read_file(b, &y, &m, NULL), PRUNE_OK);
-    assert_int_equal(n, m);
-    assert_true(n > 1000);
-    assert_memory_equal(x, y, n);
-    free(x);
-    free(y);
-}
-
 static void the_hook_does_not_change_a_bit_of_training(void **state)
 {
     (void)state;
@@ -121,7 +108,7 @@ static void the_hook_does_not_change_a_bit_of_training(void **state)
         train(cfg, data, kinds[k], &h, hooked);
         assert_int_equal(h.minibatches, MINIBATCHES);
         assert_true(h.worst <= 1e-6);
-        assert_same_files(plain, hooked);
+        assert_true(assert_same_files(plain, hooked) > 1000);
     }
 }
 

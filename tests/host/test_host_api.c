@@ -9,18 +9,6 @@
 
 enum { MOST_MINIBATCHES = 16 };
 
-static void assert_same_files(const char *a, const char *b)
-{
-    char *x = NULL, *y = NULL;
-    size_t n = 0, m = 0;
-    assert_int_equal(prune_read_file(a, &x, &n, NULL), PRUNE_OK);
-    assert_int_equal(prune_read_file(b, &y, &m, NULL), PRUNE_OK);
-    assert_int_equal(n, m);
-    assert_memory_equal(x, y, n);
-    free(x);
-    free(y);
-}
-
 struct heard { size_t minibatches, images[MOST_MINIBATCHES], units; double loss, batch[MOST_MINIBATCHES][MOST_UNITS], squares[MOST_UNITS]; };
 
 static enum prune_code listen(void *user, const struct prune_signals *s, struct prune_status *st)

@@ -374,19 +374,6 @@ static void draws_depend_on_seed_and_image_alone(void **state)
     host()->close(net);
 }
 
-static void assert_same_files(const char *a, const char *b)
-{
-    char *x = NULL, *y = NULL;
-    size_t n = 0, m = 0;
-    assert_int_equal(prune_read_file(a, &x, &n, NULL), PRUNE_OK);
-    assert_int_equal(prune_read_file(b, &y, &m, NULL), PRUNE_OK);
-    assert_int_equal(n, m);
-    assert_true(n > 1000);
-    assert_memory_equal(x, y, n);
-    free(x);
-    free(y);
-}
-
 /* Trains six steps from scratch and saves the state; NULL: no hook. */
 static void train(const char *cfg, const char *data, const struct prune_score_options *o, bool gates, bool check, const char *dir)
 {
@@ -430,7 +417,7 @@ static void training_tells_layers_and_does_not_notice(void **state)
             for (int f = 0; f < 2; f++) {
                 snprintf(a, sizeof a, "%s/%s", plain, files[f]);
                 snprintf(b, sizeof b, "%s/%s", hooked, files[f]);
-                assert_same_files(a, b);
+                assert_true(assert_same_files(a, b) > 1000);
             }
         }
     }

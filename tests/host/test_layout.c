@@ -52,18 +52,6 @@ static void mark_parameters(network *net)
     assert_true(value > 100);
 }
 
-static void assert_same_files(const char *a, const char *b)
-{
-    char *x = NULL, *y = NULL;
-    size_t n = 0, m = 0;
-    assert_int_equal(prune_read_file(a, &x, &n, NULL), PRUNE_OK);
-    assert_int_equal(prune_read_file(b, &y, &m, NULL), PRUNE_OK);
-    assert_int_equal(n, m);
-    assert_memory_equal(x, y, n);
-    free(x);
-    free(y);
-}
-
 static void check_round_trip(const char *cfg)
 {
     struct open_network n;

@@ -78,6 +78,20 @@ __attribute__((unused)) static void assert_says(const struct prune_status *st, c
     if (!strstr(st->message, part)) fail_msg("'%s' does not contain '%s'", st->message, part);
 }
 
+/* Returns their size. */
+__attribute__((unused)) static size_t assert_same_files(const char *a, const char *b)
+{
+    char *x = NULL, *y = NULL;
+    size_t n = 0, m = 0;
+    assert_int_equal(prune_read_file(a, &x, &n, NULL), PRUNE_OK);
+    assert_int_equal(prune_read_file(b, &y, &m, NULL), PRUNE_OK);
+    assert_int_equal(n, m);
+    assert_memory_equal(x, y, n);
+    free(x);
+    free(y);
+    return n;
+}
+
 __attribute__((unused)) static void write_png(const char *path, int w, int h, int c, const unsigned char *pixels)
 {
     assert_true(stbi_write_png(path, w, h, c, pixels, w * c));
