@@ -61,6 +61,28 @@ __attribute__((unused)) static void train_some(struct prune_host_net *net, const
     for (int i = 0; i < steps; i++) ok(host()->train_step(net, &o, &step, &st), &st);
 }
 
+/* The loss over a set, which holds so many images. */
+__attribute__((unused)) static double evaluated_set(struct prune_host_net *net, struct prune_image_set set, size_t images)
+{
+    struct prune_evaluation e;
+    struct prune_status st = {0};
+    ok(host()->evaluate(net, &set, &e, &st), &st);
+    assert_int_equal(e.images, images);
+    prune_evaluation_release(&e);
+    return e.loss;
+}
+
+/* Over the lists of make_classifier_data and make_detector_data. */
+__attribute__((unused)) static double evaluated_loss(struct prune_host_net *net, const char *data)
+{
+    return evaluated_set(net, (struct prune_image_set){.data_path = data, .role = PRUNE_DATA_TRAIN}, IMAGES);
+}
+
+__attribute__((unused)) static double evaluated_boxes(struct prune_host_net *net, const char *data)
+{
+    return evaluated_set(net, (struct prune_image_set){.data_path = data, .role = PRUNE_DATA_TRAIN}, BOX_IMAGES);
+}
+
 __attribute__((unused)) static const char *trained_pair(const char *data, const char *cfg)
 {
     struct prune_status st = {0};

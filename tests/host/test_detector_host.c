@@ -64,17 +64,6 @@ static enum prune_code add_base(void *user, const struct prune_perturbed *piece,
     return PRUNE_OK;
 }
 
-static double evaluated(struct prune_host_net *net, const char *data)
-{
-    const struct prune_image_set set = {.data_path = data, .role = PRUNE_DATA_TRAIN};
-    struct prune_evaluation e;
-    struct prune_status st = {0};
-    ok(host()->evaluate(net, &set, &e, &st), &st);
-    double loss = e.loss;
-    prune_evaluation_release(&e);
-    return loss;
-}
-
 /* The loss without a unit, by perturb and by evaluate with its gate shut. */
 static void perturbed_as_evaluated(struct prune_host_net *net, const char *data, size_t units, double base)
 {
@@ -87,7 +76,7 @@ static void perturbed_as_evaluated(struct prune_host_net *net, const char *data,
     ok(host()->perturb(net, &set, &one, false, add_base, &s, &st), &st);
     for (size_t u = 0; u < units; u++) z[u] = (int)u != unit;
     ok(host()->gates_set(net, z, units, &st), &st);
-    double shut = evaluated(net, data);
+    double shut = evaluated_boxes(net, data);
     assert_true(fabs(s.base - base) <= 1e-5 * base);
     assert_true(fabs(shut - base) > 1e-4 * base);
     if (fabs(shut - s.loss) > 1e-5 * shut) fail_msg("perturb %.9g, evaluate with the gate shut %.9g", s.loss, shut);
@@ -111,7 +100,7 @@ static void score_and_evaluate_report_the_same_loss_of_a_detector(void **state)
         assert_true(h.top > 1e-3);
         double loss = h.loss / BOX_IMAGES;
         assert_true(loss > .1);
-        if (fabs(evaluated(net, data) - loss) > 1e-5 * loss) fail_msg("%s: evaluate %.9g, score %.9g", cfgs[k], evaluated(net, data), loss);
+        if (fabs(evaluated_boxes(net, data) - loss) > 1e-5 * loss) fail_msg("%s: evaluate %.9g, score %.9g", cfgs[k], evaluated_boxes(net, data), loss);
         perturbed_as_evaluated(net, data, units, loss);
         host()->close(net);
     }
@@ -124,10 +113,10 @@ static void a_region_network_learns(void **state)
     struct prune_host_net *net = open_net(cfg, NULL, 0);
     train_some(net, data, 5);
     host()->train_stop(net);
-    double early = evaluated(net, data);
+    double early = evaluated_boxes(net, data);
     train_some(net, data, 150);
     host()->train_stop(net);
-    double late = evaluated(net, data);
+    double late = evaluated_boxes(net, data);
     if (!(late < .5 * early)) fail_msg("loss %.5g after 5 steps, %.5g after 155", early, late);
     host()->close(net);
 }
@@ -149,7 +138,7 @@ static void a_head_without_a_loss_is_refused_by_name(void **state)
         const struct prune_image_set set = {.data_path = data, .role = PRUNE_DATA_TRAIN};
         assert_int_equal(host()->perturb(net, &set, &one, false, add_base, NULL, &st), PRUNE_FAILED);
         if (!strstr(st.message, wanted[k])) fail_msg("'%s' does not hold '%s'", st.message, wanted[k]);
-        assert_true(isnan(evaluated(net, data)));
+        assert_true(isnan(evaluated_boxes(net, data)));
         host()->close(net);
     }
 }

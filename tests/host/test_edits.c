@@ -143,16 +143,6 @@ static void nothing_else_changes(void **state)
     host()->close(open);
 }
 
-static double loss_of(struct prune_host_net *net, const char *data)
-{
-    const struct prune_image_set set = {.data_path = data, .role = PRUNE_DATA_TRAIN};
-    struct prune_evaluation e;
-    struct prune_status st = {0};
-    ok(host()->evaluate(net, &set, &e, &st), &st);
-    prune_evaluation_release(&e);
-    return e.loss;
-}
-
 static void copy(struct prune_host_net *to, int index, int role, const float *values, size_t n)
 {
     struct prune_status st = {0};
@@ -166,7 +156,7 @@ static void values_act_at_once_and_are_saved(void **state)
     const char *data = make_classifier_data(""), *cfg = make_classifier_cfg("edit.cfg", 16, 2, .05, 1000), *weights = trained_pair(data, cfg);
     struct prune_host_net *trained = open_net(cfg, weights, 0), *net = open_fresh(cfg);
     struct prune_status st = {0};
-    double before = loss_of(net, data), want = loss_of(trained, data);
+    double before = evaluated_loss(net, data), want = evaluated_loss(trained, data);
     start(net, data);
     step(net, 1);
     for (int i = 0; i < FULL + 1; i++) {
@@ -180,7 +170,7 @@ static void values_act_at_once_and_are_saved(void **state)
         copy(net, i, PRUNE_MEAN, l->rolling_mean, n);
         copy(net, i, PRUNE_VARIANCE, l->rolling_variance, n);
     }
-    double after = loss_of(net, data);
+    double after = evaluated_loss(net, data);
     assert_true(before - want > .01);
     assert_true(after - want <= 0 && after - want >= 0);
     *net->open.net->seen = *trained->open.net->seen;

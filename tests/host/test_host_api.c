@@ -62,18 +62,6 @@ static void minibatches_may_be_larger_than_a_pass(void **state)
     host()->close(b);
 }
 
-static double evaluated_loss(struct prune_host_net *net, const char *data)
-{
-    const struct prune_image_set set = {.data_path = data, .role = PRUNE_DATA_TRAIN};
-    struct prune_evaluation e;
-    struct prune_status st = {0};
-    ok(host()->evaluate(net, &set, &e, &st), &st);
-    assert_int_equal(e.images, IMAGES);
-    double loss = e.loss;
-    prune_evaluation_release(&e);
-    return loss;
-}
-
 /* dE/dz of score against the loss of evaluate, two functions that share no pass. Kinks: tolerance 5% of the gradient or 1% of the largest. */
 static void scores_are_the_slope_of_the_evaluated_loss(void **state)
 {

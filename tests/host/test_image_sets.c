@@ -132,16 +132,6 @@ static void drawn_images_are_those_of_training(void **state)
     host()->close(net);
 }
 
-static double evaluated_loss(struct prune_host_net *net, struct prune_image_set set, size_t images)
-{
-    struct prune_evaluation e;
-    struct prune_status st = {0};
-    ok(host()->evaluate(net, &set, &e, &st), &st);
-    assert_int_equal(e.images, images);
-    prune_evaluation_release(&e);
-    return e.loss;
-}
-
 static void evaluation_and_scoring_see_the_same_images(void **state)
 {
     (void)state;
@@ -153,7 +143,7 @@ static void evaluation_and_scoring_see_the_same_images(void **state)
         double sum = 0;
         score(net, set_of(&p, 4, 14, drawn), &h);
         for (int i = 0; i < 14; i++) sum += h.loss[i];
-        losses[drawn] = evaluated_loss(net, set_of(&p, 4, 14, drawn), 14);
+        losses[drawn] = evaluated_set(net, set_of(&p, 4, 14, drawn), 14);
         assert_true(fabs(losses[drawn] - sum / 14) <= 1e-5 * losses[drawn]);
     }
     assert_true(fabs(losses[0] - losses[1]) > 1e-3 * losses[0]);

@@ -244,16 +244,6 @@ static void large_maps_are_told_band_by_band(void **state)
     host()->close(net);
 }
 
-static double evaluated_loss(struct prune_host_net *net, const struct pair *p)
-{
-    const struct prune_image_set set = {.data_path = p->data, .role = PRUNE_DATA_TRAIN};
-    struct prune_evaluation e;
-    struct prune_status st = {0};
-    ok(host()->evaluate(net, &set, &e, &st), &st);
-    prune_evaluation_release(&e);
-    return e.loss;
-}
-
 /* Without PARAMETERS, in passes that do not fit the minibatch: a few weights of each layer, by central differences of the loss. */
 static void and_equal_differences_of_the_loss(void **state)
 {
@@ -277,9 +267,9 @@ static void and_equal_differences_of_the_loss(void **state)
             size_t at = k ? k * n / EACH : best;
             const float keep = l->weights[at];
             l->weights[at] = keep + STEP;
-            double up = evaluated_loss(net, &p);
+            double up = evaluated_loss(net, p.data);
             l->weights[at] = keep - STEP;
-            double want = (up - evaluated_loss(net, &p)) / (2 * (double)STEP);
+            double want = (up - evaluated_loss(net, p.data)) / (2 * (double)STEP);
             l->weights[at] = keep;
             if (fabs(h->product[i][at] - want) > fmax(.03 * fabs(want), 2e-3 * top))
                 fail_msg("layer %d, weight %zu: %.7g, by differences %.7g", h->of[i].layer, at, h->product[i][at], want);
