@@ -17,14 +17,20 @@ __attribute__((unused)) static void ok(enum prune_code rc, const struct prune_st
     if (rc) fail_msg("%s", st->message);
 }
 
-__attribute__((unused)) static struct prune_host_net *open_net(const char *cfg, const char *weights, int batch)
+__attribute__((unused)) static struct prune_host_net *open_with(const char *cfg, const char *weights, const struct prune_open_options *o)
 {
-    const struct prune_open_options o = {.threads = 2, .seed = 3, .batch = batch, .quiet = true};
     struct prune_host_net *net = NULL;
     struct prune_status st = {0};
-    ok(host()->open(NULL, cfg, weights, &o, &net, &st), &st);
+    ok(host()->open(NULL, cfg, weights, o, &net, &st), &st);
     return net;
 }
+
+__attribute__((unused)) static struct prune_host_net *open_net(const char *cfg, const char *weights, int batch)
+{
+    return open_with(cfg, weights, &(struct prune_open_options){.threads = 2, .seed = 3, .batch = batch, .quiet = true});
+}
+
+__attribute__((unused)) static size_t weights_of(const layer *l) { return l->type == CONNECTED ? (size_t)l->inputs * (size_t)l->outputs : (size_t)l->nweights; }
 
 __attribute__((unused)) static size_t attach_any(struct prune_host_net *net, const char *cfg_path)
 {
@@ -93,6 +99,14 @@ __attribute__((unused)) static const char *trained_pair(const char *data, const 
     ok(host()->save_weights(net, weights, &st), &st);
     host()->close(net);
     return weights;
+}
+
+struct pair { const char *data, *cfg, *weights; };
+
+__attribute__((unused)) static struct pair trained_classifier(const char *cfg)
+{
+    const char *data = make_classifier_data("");
+    return (struct pair){data, cfg, trained_pair(data, cfg)};
 }
 
 #endif

@@ -175,7 +175,7 @@ __attribute__((unused)) static void lab_open(struct lab *l, const char *cfg, con
     *l = (struct lab){0};
     ok(prune_net_read(&l->cfg, &l->shape, cfg, &st), &st);
     ok(prune_units_build(&l->units, &l->shape, &st), &st);
-    ok(host()->open(NULL, cfg, weights, &o, &l->net, &st), &st);
+    l->net = open_with(cfg, weights, &o);
     if (!weights) {
         weights = at("fresh.weights");
         ok(host()->save_weights(l->net, weights, &st), &st);

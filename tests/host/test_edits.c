@@ -13,8 +13,6 @@ static const struct prune_step_options MOVE = {.rate = .05, .momentum = .9, .dec
 
 static struct prune_host_net *open_fresh(const char *cfg) { return open_net(cfg, NULL, 0); }
 
-static size_t weights_of(const layer *l) { return l->type == CONNECTED ? (size_t)l->inputs * (size_t)l->outputs : (size_t)l->nweights; }
-
 static void start(struct prune_host_net *net, const char *data)
 {
     const struct prune_image_set set = {.data_path = data, .role = PRUNE_DATA_TRAIN};

@@ -1,11 +1,7 @@
 /* The training hook: what it delivers, and that training does not notice it: weights after 20 steps with the hook and without are the same bytes. */
-#include "training_fixture.h"
+#include "host_fixture.h"
 
 #include <math.h>
-
-#include "../../darknet/host_pjreddie.h"
-#include "../../plugin/model/net_shape.h"
-#include "../../plugin/units/units.h"
 
 enum { BATCH = 4, SUBDIVISIONS = 2, STEPS_RUN = 20, MINIBATCHES = STEPS_RUN * SUBDIVISIONS };
 
@@ -44,53 +40,26 @@ static enum prune_code listen(void *user, const struct prune_signals *s, struct 
     return PRUNE_OK;
 }
 
-static struct prune_host_net *open_net(const char *cfg)
-{
-    const struct prune_open_options o = {.threads = 2, .seed = 3, .quiet = true};
-    struct prune_host_net *net = NULL;
-    struct prune_status st = {0};
-    if (darknet_host()->open(NULL, cfg, NULL, &o, &net, &st)) fail_msg("%s", st.message);
-    return net;
-}
-
-static size_t attach_all(struct prune_host_net *net, const char *cfg_path)
-{
-    struct prune_cfg cfg;
-    struct prune_net shape;
-    struct prune_units units;
-    struct prune_status st = {0};
-    assert_int_equal(prune_net_read(&cfg, &shape, cfg_path, &st), PRUNE_OK);
-    assert_int_equal(prune_units_build(&units, &shape, &st), PRUNE_OK);
-    assert_true(units.site_count > 0);
-    if (darknet_host()->gates_attach(net, units.sites, units.site_count, units.count, &st)) fail_msg("%s", st.message);
-    size_t count = units.count;
-    prune_units_free(&units);
-    prune_net_free(&shape);
-    prune_cfg_free(&cfg);
-    return count;
-}
-
 /* Trains from scratch and saves; signals 0: no gates, no hook. */
 static void train(const char *cfg, const char *data, unsigned signals, struct heard *h, const char *weights)
 {
-    const struct prune_host *host = darknet_host();
     const struct prune_image_set set = {.data_path = data, .role = PRUNE_DATA_TRAIN};
     const struct prune_step_options o = {.rate = .05, .momentum = .9, .decay = 5e-4};
     struct prune_status st = {0};
-    struct prune_host_net *net = open_net(cfg);
+    struct prune_host_net *net = open_net(cfg, NULL, 0);
     size_t units = signals ? attach_all(net, cfg) : 0;
-    if (host->train_start(net, &set, &(struct prune_score_options){.signals = signals}, signals ? listen : NULL, h, &st)) fail_msg("%s", st.message);
+    if (host()->train_start(net, &set, &(struct prune_score_options){.signals = signals}, signals ? listen : NULL, h, &st)) fail_msg("%s", st.message);
     for (int i = 0; i < STEPS_RUN; i++) {
         struct prune_step step;
-        if (host->train_step(net, &o, &step, &st)) fail_msg("%s", st.message);
+        if (host()->train_step(net, &o, &step, &st)) fail_msg("%s", st.message);
         assert_int_equal(step.images, BATCH * SUBDIVISIONS);
         if (!signals) continue;
         /* the loss of a step is the mean of what its minibatches told */
         assert_true(fabs(step.loss - (h->losses[2 * i] + h->losses[2 * i + 1]) / 2) <= 1e-12 * fabs(step.loss));
     }
     if (signals) assert_int_equal(h->units, units);
-    assert_int_equal(host->save_weights(net, weights, &st), PRUNE_OK);
-    host->close(net);
+    assert_int_equal(host()->save_weights(net, weights, &st), PRUNE_OK);
+    host()->close(net);
 }
 
 static void the_hook_does_not_change_a_bit_of_training(void **state)
@@ -115,7 +84,6 @@ static void the_hook_does_not_change_a_bit_of_training(void **state)
 static void a_sink_that_fails_stops_the_step(void **state)
 {
     (void)state;
-    const struct prune_host *host = darknet_host();
     const char *data = make_classifier_data(""), *cfg = make_classifier_cfg("hook.cfg", BATCH * SUBDIVISIONS, SUBDIVISIONS, .05, 1000);
     const struct prune_image_set set = {.data_path = data, .role = PRUNE_DATA_TRAIN};
     const struct prune_step_options o = {.rate = .05, .momentum = .9, .decay = 5e-4};
@@ -123,14 +91,14 @@ static void a_sink_that_fails_stops_the_step(void **state)
     struct prune_step step;
     struct heard h = {.fail = true};
     const struct prune_score_options told = {.signals = PRUNE_SIGNAL_GATE_BATCH};
-    struct prune_host_net *net = open_net(cfg);
-    assert_int_equal(host->train_start(net, &set, &told, listen, &h, &st), PRUNE_FAILED);
+    struct prune_host_net *net = open_net(cfg, NULL, 0);
+    assert_int_equal(host()->train_start(net, &set, &told, listen, &h, &st), PRUNE_FAILED);
     assert_non_null(strstr(st.message, "no gates are attached"));
     attach_all(net, cfg);
-    assert_int_equal(host->train_start(net, &set, &told, listen, &h, &st), PRUNE_OK);
-    assert_int_equal(host->train_step(net, &o, &step, &st), PRUNE_FAILED);
+    assert_int_equal(host()->train_start(net, &set, &told, listen, &h, &st), PRUNE_OK);
+    assert_int_equal(host()->train_step(net, &o, &step, &st), PRUNE_FAILED);
     assert_string_equal(st.message, "the sink refuses");
-    host->close(net);
+    host()->close(net);
 }
 
 int main(void)

@@ -10,20 +10,14 @@ enum { PIXELS = 3 * SIDE * SIDE, MOST_IMAGES = 64 };
 
 static const struct prune_open_options BIG = {.threads = 2, .seed = 3, .batch = 12, .quiet = true}, SMALL = {.threads = 1, .seed = 3, .batch = 5, .quiet = true};
 
-struct pair { const char *data, *cfg, *weights; };
-
 static struct pair make_pair(void)
 {
-    struct pair p = {make_classifier_data(""), make_classifier_cfg("net.cfg", 8, 1, .05, 1000), NULL};
-    p.weights = trained_pair(p.data, p.cfg);
-    return p;
+    return trained_classifier(make_classifier_cfg("net.cfg", 8, 1, .05, 1000));
 }
 
-static struct prune_host_net *open_with(const struct pair *p, const struct prune_open_options *o)
+static struct prune_host_net *open_gated(const struct pair *p, const struct prune_open_options *o)
 {
-    struct prune_host_net *net = NULL;
-    struct prune_status st = {0};
-    ok(host()->open(NULL, p->cfg, p->weights, o, &net, &st), &st);
+    struct prune_host_net *net = open_with(p->cfg, p->weights, o);
     attach_all(net, p->cfg);
     return net;
 }
@@ -57,7 +51,7 @@ static void score(struct prune_host_net *net, struct prune_image_set set, struct
 static void assert_pieces_make_the_whole(const struct pair *p, bool drawn, size_t images)
 {
     struct heard whole = {0}, pieces = {0};
-    struct prune_host_net *a = open_with(p, &BIG), *b = open_with(p, &SMALL);
+    struct prune_host_net *a = open_gated(p, &BIG), *b = open_gated(p, &SMALL);
     score(a, set_of(p, 0, images, drawn), &whole);
     score(b, set_of(p, 0, 11, drawn), &pieces);
     score(b, set_of(p, 11, images - 11, drawn), &pieces);
@@ -92,7 +86,7 @@ static void the_rest_of_a_list_is_what_first_leaves(void **state)
 {
     (void)state;
     struct pair p = make_pair();
-    struct prune_host_net *net = open_with(&p, &SMALL);
+    struct prune_host_net *net = open_gated(&p, &SMALL);
     struct heard h = {0};
     score(net, set_of(&p, 26, 0, false), &h);
     assert_int_equal(h.images, IMAGES - 26);
@@ -136,7 +130,7 @@ static void evaluation_and_scoring_see_the_same_images(void **state)
 {
     (void)state;
     struct pair p = make_pair();
-    struct prune_host_net *net = open_with(&p, &BIG);
+    struct prune_host_net *net = open_gated(&p, &BIG);
     double losses[2];
     for (int drawn = 0; drawn < 2; drawn++) {
         struct heard h = {0};

@@ -26,8 +26,6 @@ static const char LAYERS_CFG[] =
     "[connected]\noutput=3\nactivation=linear\n"                                                             /* 9 */
     "[softmax]\n";                                                                                           /* 10 */
 
-struct pair { const char *data, *cfg, *weights; };
-
 static const char *layers_cfg(const char *name, int batch, int subdivisions, const char *f)
 {
     return write_text(name, LAYERS_CFG, batch, subdivisions, f, f, f, f, f, f, f, f);
@@ -35,17 +33,13 @@ static const char *layers_cfg(const char *name, int batch, int subdivisions, con
 
 static struct pair make_pair(const char *activation)
 {
-    struct pair p = {make_classifier_data(""), layers_cfg("layers.cfg", 12, 1, activation), NULL};
-    p.weights = trained_pair(p.data, p.cfg);
-    return p;
+    return trained_classifier(layers_cfg("layers.cfg", 12, 1, activation));
 }
 
 static struct prune_host_net *open_pair(const struct pair *p, int batch, int threads, bool gates)
 {
     const struct prune_open_options o = {.threads = threads, .seed = 3, .batch = batch, .quiet = true};
-    struct prune_host_net *net = NULL;
-    struct prune_status st = {0};
-    ok(host()->open(NULL, p->cfg, p->weights, &o, &net, &st), &st);
+    struct prune_host_net *net = open_with(p->cfg, p->weights, &o);
     if (gates) attach_any(net, p->cfg);
     return net;
 }
@@ -169,8 +163,6 @@ static struct heard *hear(struct prune_host_net *net, const struct pair *p, size
     if (o.signals & PRUNE_SIGNAL_LAYERS) assert_int_equal(h->images, limit);
     return h;
 }
-
-static size_t weights_of(const layer *l) { return l->type == CONNECTED ? (size_t)l->inputs * (size_t)l->outputs : (size_t)l->nweights; }
 
 static void assert_products_are_gradients(const struct heard *h, const char *what)
 {

@@ -23,13 +23,9 @@ static const char SIGNAL_CFG[] =
     "[softmax]\n";                                                                                           /* 7 */
 static const int GATED[] = {0, 1, 2, 4};
 
-struct pair { const char *data, *cfg, *weights; };
-
 static struct pair make_pair(int batch, int subdivisions)
 {
-    struct pair p = {make_classifier_data(""), write_text("signals.cfg", SIGNAL_CFG, batch, subdivisions), NULL};
-    p.weights = trained_pair(p.data, p.cfg);
-    return p;
+    return trained_classifier(write_text("signals.cfg", SIGNAL_CFG, batch, subdivisions));
 }
 
 static void attach(struct prune_host_net *net, enum prune_gate_place place)
@@ -46,9 +42,7 @@ static void attach(struct prune_host_net *net, enum prune_gate_place place)
 static struct prune_host_net *open_pair(const struct pair *p, int batch, int threads)
 {
     const struct prune_open_options o = {.threads = threads, .seed = 3, .batch = batch, .quiet = true};
-    struct prune_host_net *net = NULL;
-    struct prune_status st = {0};
-    ok(host()->open(NULL, p->cfg, p->weights, &o, &net, &st), &st);
+    struct prune_host_net *net = open_with(p->cfg, p->weights, &o);
     attach(net, PRUNE_GATE_BEFORE_ACTIVATION);
     return net;
 }
