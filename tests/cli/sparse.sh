@@ -6,8 +6,6 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 # shellcheck source=tests/cli/expect.inc
 . "$(dirname "${BASH_SOURCE[0]}")/expect.inc"
-# report <name> <file> <python condition on r>
-report() { if /usr/bin/python3 -c "import json, sys; r = json.load(open(sys.argv[1])); sys.exit(not ($3))" "$2"; then ok "$1"; else bad "$1: $3 does not hold in $2"; fi; }
 
 "$render" classify "$work/c" -images 96 -valid 32 -seed 3 >/dev/null || { echo "FAIL: cannot render"; exit 1; }
 classes=$(sed -n 's/^classes *= *//p' "$work/c/shapes.data")
@@ -63,18 +61,18 @@ fine=("${run[@]}" -granularity weight)
 
 # the job
 expect 'run prunes single weights to a fifth' 0 'compression 5.0' "${fine[@]}" -weights 0.2 -remove-per-iteration 0.4 -criterion nap -surgery joint -score pass -score-images 32 -recalibrate 48 -finetune 10i -out "$work/a"
-report 'as many remain as were asked for, to the weight' "$work/a/report.json" \
+in_json 'as many remain as were asked for, to the weight' "$work/a/report.json" \
     'r["granularity"] == "weight" and r["sparsity"]["weights"] == '$weights' and r["sparsity"]["remaining"] == round(0.2 * '$weights') and r["iterations"] == 4'
-report 'biases and batch-norm are not counted' "$work/a/report.json" 'r["sparsity"]["other_parameters"] == 2 * 20 + 10 + '"$classes"' and r["after"]["parameters"] == r["sparsity"]["remaining"] + r["sparsity"]["other_parameters"]'
-report 'stages are told in order' "$work/a/report.json" '[s["name"] for s in r["stages"]] == ["unpruned", "pruned", "recalibrated", "after"]'
-report 'surgery lowers the quadratic loss model' "$work/a/report.json" 'r["surgery"] == "joint" and 0 <= r["surgery_after"] < r["surgery_before"] and r["score_images"] == 4 * 32'
+in_json 'biases and batch-norm are not counted' "$work/a/report.json" 'r["sparsity"]["other_parameters"] == 2 * 20 + 10 + '"$classes"' and r["after"]["parameters"] == r["sparsity"]["remaining"] + r["sparsity"]["other_parameters"]'
+in_json 'stages are told in order' "$work/a/report.json" '[s["name"] for s in r["stages"]] == ["unpruned", "pruned", "recalibrated", "after"]'
+in_json 'surgery lowers the quadratic loss model' "$work/a/report.json" 'r["surgery"] == "joint" and 0 <= r["surgery_after"] < r["surgery_before"] and r["score_images"] == 4 * 32'
 holds 'the weights are there' "$work/a/net-sparse.weights"
 if [ "$(ls "$work/a")" = "net-sparse.weights
 report.json" ]; then ok 'and nothing else but the report'; else bad "and nothing else but the report: $(ls "$work/a")"; fi
 if [ "$(cat "${net[@]}" | sha256sum)" = "$sum" ]; then ok 'the inputs are not touched'; else bad 'the inputs are not touched'; fi
 "$bin" prune inspect "$work/net.cfg" "$work/a/net-sparse.weights" -sparsity -json >"$work/table.json"
-report 'inspect counts the same zeros in the file, layer by layer' "$work/table.json" 'r == json.load(open("'"$work"'/a/report.json"))["sparsity"]'
-report 'no layer is empty' "$work/table.json" '[l["layer"] for l in r["layers"]] == [0, 1, 2, 3] and all(0 < l["remaining"] < l["weights"] for l in r["layers"])'
+in_json 'inspect counts the same zeros in the file, layer by layer' "$work/table.json" 'r == json.load(open("'"$work"'/a/report.json"))["sparsity"]'
+in_json 'no layer is empty' "$work/table.json" '[l["layer"] for l in r["layers"]] == [0, 1, 2, 3] and all(0 < l["remaining"] < l["weights"] for l in r["layers"])'
 expect 'as a table' 0 "compression 5.0" "$bin" prune inspect "$work/net.cfg" "$work/a/net-sparse.weights" -sparsity
 expect 'the trained file has no zeros' 0 "compression 1.00 times" "$bin" prune inspect "${net[@]}" -sparsity
 expect 'report shows the table again' 0 'compression 5.0' "$bin" prune report "$work/a"
@@ -83,11 +81,11 @@ same 'the same seed gives the same weights' "$work/a/net-sparse.weights" "$work/
 
 # other criteria and schedules
 expect 'obd in stages, fed by training' 0 'compression' "${fine[@]}" -criterion obd -normalize layer -stages 0.6,0.3 -total 8i -out "$work/obd"
-report 'end at the last stage; -total counts the steps of pruning' "$work/obd/report.json" 'r["sparsity"]["remaining"] == round(0.3 * '$weights') and r["finetune_steps"] == 4 and r["normalised"] and r["score_images"] == 0'
+in_json 'end at the last stage; -total counts the steps of pruning' "$work/obd/report.json" 'r["sparsity"]["remaining"] == round(0.3 * '$weights') and r["finetune_steps"] == 4 and r["normalised"] and r["score_images"] == 0'
 expect 'magnitude, the same fraction of every layer' 0 'compression' "${fine[@]}" -criterion magnitude -per-layer -weights 0.25 -remove-per-iteration 1 -out "$work/mag"
-report 'every layer keeps a quarter' "$work/mag/report.json" 'all(l["remaining"] == l["weights"] / 4 for l in r["sparsity"]["layers"] if l["weights"] % 4 == 0)'
+in_json 'every layer keeps a quarter' "$work/mag/report.json" 'all(l["remaining"] == l["weights"] / 4 for l in r["sparsity"]["layers"] if l["weights"] % 4 == 0)'
 expect 'random, one layer protected, ten of each stay' 0 'compression' "${fine[@]}" -criterion random -weights 0.15 -remove-per-iteration 1 -protect 0 -min-keep 10 -out "$work/rnd"
-report 'the protected layer keeps all' "$work/rnd/report.json" 'r["sparsity"]["layers"][0]["remaining"] == 216 and r["sparsity"]["remaining"] == round(0.15 * '$weights')'
+in_json 'the protected layer keeps all' "$work/rnd/report.json" 'r["sparsity"]["layers"][0]["remaining"] == 216 and r["sparsity"]["remaining"] == round(0.15 * '$weights')'
 expect 'paper surgery' 0 'compression' "${fine[@]}" -criterion nap -surgery paper -weights 0.5 -remove-per-iteration 0.3 -score pass -score-images 32 -out "$work/paper"
 
 # fine-tuning with zeros kept
