@@ -4,18 +4,11 @@ set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.." || exit 1
 
 darknet=$(realpath "${PRUNE_BIN:-bin/darknet}")
-work=$(mktemp -d) passed=0 failed=0
+work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
+# shellcheck source=tests/cli/expect.inc
+. tests/cli/expect.inc
 
-check() { # sentence, command...
-    local what=$1
-    shift
-    if "$@" >"$work/log" 2>&1; then passed=$((passed + 1)); else
-        failed=$((failed + 1))
-        echo "FAIL: $what"
-        tail -n 8 "$work/log" | sed 's/^/    /'
-    fi
-}
 # Runs `darknet prune ...`: the exit code must be $1, stdout contain $2, stderr contain $3 ("" = be empty).
 prune() { # code, stdout, stderr, arguments...
     local code=$1 out=$2 err=$3 got

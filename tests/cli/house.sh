@@ -4,19 +4,13 @@ set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.." || exit 1
 
 build=${PRUNE_BUILD:-build} bin=${PRUNE_BIN:-bin/darknet} render=${PRUNE_RENDER:-bin/render-data}
-work=$(mktemp -d) passed=0 failed=0
+work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 host=${DARKNET_LIB:-/usr/lib/darknet}/libdarknet.so
 
-check() { # sentence, command...
-    local what=$1
-    shift
-    if "$@" >"$work/log" 2>&1; then passed=$((passed + 1)); else
-        failed=$((failed + 1))
-        echo "FAIL: $what"
-        tail -n 8 "$work/log" | sed 's/^/    /'
-    fi
-}
+# shellcheck source=tests/cli/expect.inc
+. tests/cli/expect.inc
+
 # Runs a command that must fail with a message that contains a text.
 refuses() { # text, command...
     local text=$1
