@@ -37,18 +37,6 @@ static const char *const zoo =
     "[convolutional]\nfilters=5\nsize=1\nstride=1\npad=0\nactivation=linear\n"
     "[avgpool]\n[softmax]\n";
 
-static network *parse(const char *text)
-{
-    char path[] = "/tmp/gradients-XXXXXX";
-    FILE *f = fdopen(mkstemp(path), "w");
-    assert_non_null(f);
-    fputs(text, f);
-    assert_int_equal(fclose(f), 0);
-    network *net = parse_network_cfg(path);
-    unlink(path);
-    return net;
-}
-
 /* Weights of both signs, scales around 1, statistics that are not those of the data, images and one-hot truths. */
 static void prepare(network *net)
 {
@@ -105,7 +93,7 @@ static void check_array(network *net, int index, const char *what, float *x, con
 
 static void check_network(const char *text, int train, bool rolling)
 {
-    network *net = parse(text);
+    network *net = parse_text(parse_network_cfg, text);
     double worst = 0;
 
     prepare(net);
@@ -145,9 +133,10 @@ static void gradients_through_every_replaced_layer_equal_finite_differences(void
 static void batchnorm_gradients_hold_at_tiny_variances(void **state)
 {
     (void)state;
-    network *net = parse("[net]\nbatch=6\nsubdivisions=1\nwidth=5\nheight=5\nchannels=2\n"
-                         "[convolutional]\nbatch_normalize=1\nfilters=3\nsize=3\nstride=1\npad=1\nactivation=linear\n"
-                         "[convolutional]\nfilters=4\nsize=3\nstride=1\npad=0\nactivation=linear\n[avgpool]\n[softmax]\n");
+    network *net = parse_text(parse_network_cfg,
+        "[net]\nbatch=6\nsubdivisions=1\nwidth=5\nheight=5\nchannels=2\n"
+        "[convolutional]\nbatch_normalize=1\nfilters=3\nsize=3\nstride=1\npad=1\nactivation=linear\n"
+        "[convolutional]\nfilters=4\nsize=3\nstride=1\npad=0\nactivation=linear\n[avgpool]\n[softmax]\n");
     double worst = 0;
     prepare(net);
     net->train = 1;

@@ -102,6 +102,20 @@ static inline void *stock(const char *name)
 typedef void layer_function(layer, network);
 #define STOCK(type, name) ((type *)(uintptr_t)stock(#name))
 
+typedef network *parse_function(char *path);
+
+static inline network *parse_text(parse_function *parser, const char *text)
+{
+    char path[] = "/tmp/prune-net-XXXXXX";
+    FILE *f = fdopen(mkstemp(path), "w");
+    assert_non_null(f);
+    fputs(text, f);
+    assert_int_equal(fclose(f), 0);
+    network *net = parser(path);
+    unlink(path);
+    return net;
+}
+
 /* Not in darknet.h */
 layer make_convolutional_layer(int batch, int h, int w, int c, int n, int groups, int size, int stride, int padding, ACTIVATION activation,
                                int batch_normalize, int binary, int xnor, int adam);

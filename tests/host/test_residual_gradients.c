@@ -25,22 +25,9 @@ static const char residual[] =
     "[connected]\noutput=5\nactivation=linear\n"
     "[softmax]\n";
 
-typedef network *parse_function(char *path);
 typedef void pass_function(network *net);
 
 struct side { network *net; pass_function *forward, *backward; };
-
-static network *parse(parse_function *parser)
-{
-    char path[] = "/tmp/residual-XXXXXX";
-    FILE *f = fdopen(mkstemp(path), "w");
-    assert_non_null(f);
-    fputs(residual, f);
-    assert_int_equal(fclose(f), 0);
-    network *net = parser(path);
-    unlink(path);
-    return net;
-}
 
 static void prepare(network *net)
 {
@@ -133,8 +120,8 @@ static void ours_equals_differences_where_stock_loses_the_shortcuts_share(void *
 {
     (void)state;
     SKIP_WITHOUT_STOCK();
-    struct side mine = {parse(parse_network_cfg), forward_network, backward_network};
-    struct side theirs = {parse(STOCK(parse_function, parse_network_cfg)), STOCK(pass_function, forward_network),
+    struct side mine = {parse_text(parse_network_cfg, residual), forward_network, backward_network};
+    struct side theirs = {parse_text(STOCK(parse_function, parse_network_cfg), residual), STOCK(pass_function, forward_network),
                           STOCK(pass_function, backward_network)};
     double by_stock[UNITS], by_ours[UNITS], wanted[UNITS], top = 0, length = 0, off = 0;
     int signs = 0;

@@ -1,33 +1,15 @@
 /* AlexeyAB's and hank-ai's sections and keys: shapes, sources, parameters, multiply-adds and stored values as numbers worked out by
  * hand from docs/dialects.md, and who can load a cfg. Refusals: tests/golden/bad. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <unistd.h>
 
-#include <cmocka.h>
-
-#include "../../plugin/model/weights_file.h"
-
-struct loaded { struct prune_cfg cfg; struct prune_net net; };
+#include "loaded.h"
 
 /* Behind an input of 8 x 8 x 3 and layer 0, a convolution that gives 8 x 8 x 8. */
 static void build(struct loaded *l, const char *text)
 {
     char all[4096];
-    struct prune_status st = {0};
     snprintf(all, sizeof all, "[net]\nheight=8\nwidth=8\nchannels=3\n[conv]\nfilters=8\nsize=3\npad=1\nactivation=relu\n%s", text);
-    if (prune_cfg_parse(&l->cfg, "t.cfg", all, strlen(all), &st) || prune_net_build(&l->net, &l->cfg, &st)) fail_msg("%s", st.message);
-}
-
-static void unload(struct loaded *l)
-{
-    prune_net_free(&l->net);
-    prune_cfg_free(&l->cfg);
+    load_text(l, all);
 }
 
 /* "b4 s4 m4 v4 w4x3x3x3": letter of the role, shape; a part other than 0 in front; of layers 1 and up. */

@@ -1,32 +1,16 @@
 /* Which criterion a run takes by itself, and what feeds each of the registry. */
 #include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <string.h>
-#include <cmocka.h>
 
 #include "../../plugin/host.h"
 #include "../../plugin/run/feed.h"
+#include "loaded.h"
 
-struct parsed { struct prune_cfg cfg; struct prune_net net; };
-
-static const struct prune_net *parse_with_head(struct parsed *p, const char *head)
+static const struct prune_net *parse_with_head(struct loaded *p, const char *head)
 {
     char text[1024];
-    struct prune_status st = {0};
-    int n = snprintf(text, sizeof text, "[net]\nbatch=4\nwidth=8\nheight=8\nchannels=3\n[convolutional]\nfilters=14\nsize=1\nactivation=linear\n%s", head);
-    assert_int_equal(prune_cfg_parse(&p->cfg, "(memory)", text, (size_t)n, &st), PRUNE_OK);
-    if (prune_net_build(&p->net, &p->cfg, &st)) fail_msg("%s", st.message);
+    snprintf(text, sizeof text, "[net]\nbatch=4\nwidth=8\nheight=8\nchannels=3\n[convolutional]\nfilters=14\nsize=1\nactivation=linear\n%s", head);
+    load_text(p, text);
     return &p->net;
-}
-
-static void parsed_free(struct parsed *p)
-{
-    prune_net_free(&p->net);
-    prune_cfg_free(&p->cfg);
 }
 
 static void the_default_criterion_follows_the_head(void **state)
@@ -41,7 +25,7 @@ static void the_default_criterion_follows_the_head(void **state)
         {"[yolo]\nmask=0,1\nanchors=16,8, 8,16\nclasses=2\nnum=2\n", "taylor-fo", 0.9},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        struct parsed p;
+        struct loaded p;
         struct prune_status st = {0};
         const char *head = NULL;
         const struct prune_net *net = parse_with_head(&p, cases[i].head);
@@ -52,7 +36,7 @@ static void the_default_criterion_follows_the_head(void **state)
         assert_int_equal(prune_feed_check(c, PRUNE_FEED_DEFAULT, net, &st), PRUNE_OK);
         /* margins are refused exactly where they are not the default */
         assert_int_equal(prune_feed_check(prune_criterion_find("taylor-logits"), PRUNE_FEED_DEFAULT, net, &st), strcmp(c->name, "taylor-fo") ? PRUNE_OK : PRUNE_USAGE);
-        parsed_free(&p);
+        unload(&p);
     }
 }
 
@@ -61,7 +45,7 @@ static void what_training_cannot_feed_is_fed_by_passes(void **state)
     (void)state;
     static const char *const hooked[] = {"taylor-fo", "taylor-fg", "taylor-weight", "taylor-weight-group", "bn-taylor", "grad-magnitude", "grad-magnitude-layer",
                                         "nap", "c-obd", "kron-obd", "c-obs", "kron-obs"};
-    struct parsed p;
+    struct loaded p;
     const struct prune_net *net = parse_with_head(&p, "[avgpool]\n[softmax]\n");
     size_t count, passes = 0, by_hook = 0, unfed = 0;
     const struct prune_criterion *all = prune_criteria(&count);
@@ -79,7 +63,7 @@ static void what_training_cannot_feed_is_fed_by_passes(void **state)
     }
     assert_int_equal(by_hook, sizeof hooked / sizeof *hooked);
     assert_true(passes >= 10 && unfed >= 6 && passes + by_hook + unfed == count);
-    parsed_free(&p);
+    unload(&p);
 }
 
 int main(void)

@@ -1,36 +1,6 @@
 /* Network shape: sizes, sources, parameters and MACs against numbers worked out by hand, and the whole table of bad inputs.
  * Agreement with the host on every cfg of its package is tests/host/test_shapes_equal_host.c. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
-#include <cmocka.h>
-
-#include "../../plugin/model/weights_file.h"
-
-struct loaded { struct prune_cfg cfg; struct prune_net net; };
-
-static void load(struct loaded *l, const char *path)
-{
-    struct prune_status st = {0};
-    if (prune_net_read(&l->cfg, &l->net, path, &st)) fail_msg("%s", st.message);
-}
-
-static void build(struct loaded *l, const char *text)
-{
-    struct prune_status st = {0};
-    if (prune_cfg_parse(&l->cfg, "t.cfg", text, strlen(text), &st) || prune_net_build(&l->net, &l->cfg, &st)) fail_msg("%s", st.message);
-}
-
-static void unload(struct loaded *l)
-{
-    prune_net_free(&l->net);
-    prune_cfg_free(&l->cfg);
-}
+#include "loaded.h"
 
 static void a_small_classifier_has_the_sizes_of_paper_and_pencil(void **state)
 {
@@ -146,7 +116,7 @@ static void a_route_of_unequal_maps_is_a_flat_vector(void **state)
 {
     (void)state;
     struct loaded l;
-    build(&l, "[net]\nheight=8\nwidth=8\nchannels=3\n[conv]\nfilters=4\n[max]\nsize=2\nstride=2\n[route]\nlayers=0,1\n[conn]\noutput=5\n");
+    load_text(&l, "[net]\nheight=8\nwidth=8\nchannels=3\n[conv]\nfilters=4\n[max]\nsize=2\nstride=2\n[route]\nlayers=0,1\n[conn]\noutput=5\n");
     assert_int_equal(l.net.layers[2].out_w, 1);
     assert_int_equal(l.net.layers[2].out_c, 4 * 64 + 4 * 16);
     assert_int_equal(l.net.layers[3].parameters, 5 * 320 + 5);
@@ -157,7 +127,7 @@ static void maxpool_pads_by_size_minus_1_in_all(void **state)
 {
     (void)state;
     struct loaded l;
-    build(&l, "[net]\nheight=31\nwidth=30\nchannels=1\n[max]\nsize=2\nstride=2\n[max]\nsize=3\nstride=2\n[max]\nsize=2\nstride=1\n[max]\nstride=2\npadding=0\n");
+    load_text(&l, "[net]\nheight=31\nwidth=30\nchannels=1\n[max]\nsize=2\nstride=2\n[max]\nsize=3\nstride=2\n[max]\nsize=2\nstride=1\n[max]\nstride=2\npadding=0\n");
     const int w[] = {15, 8, 8, 4}, h[] = {16, 8, 8, 4};
     for (int i = 0; i < 4; i++) {
         assert_int_equal(l.net.layers[i].out_w, w[i]);
@@ -172,7 +142,7 @@ static void keys_of_loading_are_recorded(void **state)
 {
     (void)state;
     struct loaded l;
-    build(&l, "[net]\nheight=8\nwidth=8\nchannels=3\nadam=1\nbatch=64\nsubdivisions=8\n[conv]\nfilters=4\nnumload=2\nflipped=1\n[conv]\ndontload=1\ndontsave=1\n[conv]\nbatch_normalize=1\ndontloadscales=1\n");
+    load_text(&l, "[net]\nheight=8\nwidth=8\nchannels=3\nadam=1\nbatch=64\nsubdivisions=8\n[conv]\nfilters=4\nnumload=2\nflipped=1\n[conv]\ndontload=1\ndontsave=1\n[conv]\nbatch_normalize=1\ndontloadscales=1\n");
     assert_true(l.net.adam);
     assert_int_equal(l.net.batch, 64);
     assert_int_equal(l.net.subdivisions, 8);
@@ -188,7 +158,7 @@ static void a_host_is_not_started_without_its_files_or_memory(void **state)
     (void)state;
     struct prune_status st = {0};
     struct loaded l;
-    build(&l, "[net]\nheight=8\nwidth=8\nchannels=3\n[conv]\n[softmax]\ntree=no/such.tree\n");
+    load_text(&l, "[net]\nheight=8\nwidth=8\nchannels=3\n[conv]\n[softmax]\ntree=no/such.tree\n");
     assert_int_equal(prune_net_check_host(&l.net, 1, &st), PRUNE_FAILED);
     assert_string_equal(st.message, "cannot use 't.cfg:7': tree= needs a file: cannot read 'no/such.tree': No such file or directory");
     unload(&l);

@@ -1,40 +1,16 @@
 /* Weights file: layout in file order, exact sizes both ways, headers of all versions, views, finiteness. */
 #include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <unistd.h>
 
-#include <cmocka.h>
-
-#include "../../plugin/model/weights_file.h"
+#include "loaded.h"
 
 #define GOOD "tests/golden/good/"
-
-struct loaded { struct prune_cfg cfg; struct prune_net net; };
-
-static void load(struct loaded *l, const char *path)
-{
-    struct prune_status st = {0};
-    if (prune_net_read(&l->cfg, &l->net, path, &st)) fail_msg("%s", st.message);
-}
 
 static void build(struct loaded *l, const char *layers)
 {
     char text[2048];
-    struct prune_status st = {0};
     snprintf(text, sizeof text, "[net]\nheight=6\nwidth=6\nchannels=4\n%s", layers);
-    if (prune_cfg_parse(&l->cfg, "t.cfg", text, strlen(text), &st) || prune_net_build(&l->net, &l->cfg, &st)) fail_msg("%s", st.message);
-}
-
-static void unload(struct loaded *l)
-{
-    prune_net_free(&l->net);
-    prune_cfg_free(&l->cfg);
+    load_text(l, text);
 }
 
 /* "b4 s4 m4 v4 w4x3x3x3": letter of the role, shape; a part other than 0 in front. */
