@@ -2,24 +2,13 @@
  * Prints the least and the median of `passes`, with -layers also the least of every layer. -save writes random weights that leave every layer's
  * output of the order of 1, for the other programs that are measured. -plain: passes as the host runs them, nothing folded, nothing kept. */
 #include <darknet.h>
-#include <time.h>
 
 #include "../../darknet/kernels/inference.h"
+#include "measure.h"
 
 enum { MAX_PASSES = 1000, MAX_LAYERS = 1024 };
 
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
-static int by_value(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
+static double now(void) { return clock_now(CLOCK_MONOTONIC); }
 
 /* What inference_forward does, with a clock around every layer. */
 static void timed_layers(network *netp, double *least)

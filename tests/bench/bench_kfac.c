@@ -3,11 +3,8 @@
  * statistics, in turns, medians of seconds and their ratio; then the same for a scoring pass. */
 #include <cblas.h>
 #include <math.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
-#include <time.h>
 
 #include "../../darknet/host_pjreddie.h"
 #include "../../plugin/base/background.h"
@@ -16,28 +13,15 @@
 #include "../../plugin/model/weights_file.h"
 #include "../../plugin/score/kfac.h"
 #include "../../plugin/score/scoring.h"
+#include "measure.h"
 
 enum { ROUNDS = 99 };
-
-static void check(enum prune_code rc, const struct prune_status *st)
-{
-    if (!rc) return;
-    fprintf(stderr, "bench_kfac: %s\n", st->message);
-    exit(1);
-}
 
 static double peak_megabytes(void)
 {
     struct rusage usage;
     getrusage(RUSAGE_SELF, &usage);
     return (double)usage.ru_maxrss * 1024 / 1e6;
-}
-
-static double processor_seconds(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
 /* ---- the solve ---- */
@@ -88,7 +72,7 @@ static void fill(float *m, size_t n, uint64_t seed)
 static double seconds_of(const struct prune_kfac_factors *f, const float *weights, double *scores, double *cpu)
 {
     struct prune_status st = {0};
-    double start = prune_now(), processor = processor_seconds();
+    double start = prune_now(), processor = processor_now();
     for (size_t g = 0; g < f->shape.groups; g++) {
         struct prune_kfac_damped damped;
         check(prune_kfac_damp(&damped, f, g, 1e-3, &st), &st);
@@ -96,7 +80,7 @@ static double seconds_of(const struct prune_kfac_factors *f, const float *weight
         for (int form = 0; form <= PRUNE_KFAC_KRON_OBS; form++) prune_kfac_filter_scores(&damped, (enum prune_kfac_form)form, weights, scores);
         prune_kfac_damped_free(&damped);
     }
-    *cpu += processor_seconds() - processor;
+    *cpu += processor_now() - processor;
     return prune_now() - start;
 }
 
@@ -137,7 +121,7 @@ static int solve(void)
 
 struct clocks { double wall, cpu; };
 
-static struct clocks now(void) { return (struct clocks){prune_now(), processor_seconds()}; }
+static struct clocks now(void) { return (struct clocks){prune_now(), processor_now()}; }
 
 struct bench {
     struct prune_scoring s;
@@ -153,18 +137,6 @@ static enum prune_code on_signals(void *user, const struct prune_signals *signal
     (void)st;
     if (b->item.state) b->nap->accumulate(b->item.state, &b->s.input, signals);
     return PRUNE_OK;
-}
-
-static int by_value(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
-static double median(double *v, int n)
-{
-    qsort(v, (size_t)n, sizeof *v, by_value);
-    return n % 2 ? v[n / 2] : (v[n / 2 - 1] + v[n / 2]) / 2;
 }
 
 static struct clocks train(struct bench *b, size_t images, bool statistics)

@@ -2,24 +2,12 @@
  * Prints the least and the median of `steps` steps and the least CPU time of all threads (a busy machine inflates the former), with -layers also milliseconds per layer (forward, backward; least of the steps).
  * Runs on our kernels when linked with them (make bench does), on the stock library otherwise. */
 #include <darknet.h>
-#include <time.h>
+
+#include "measure.h"
 
 enum { MAX_STEPS = 1000, MAX_LAYERS = 1024 };
 
-static double clock_now(clockid_t which)
-{
-    struct timespec t;
-    clock_gettime(which, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
 static double now(void) { return clock_now(CLOCK_MONOTONIC); }
-
-static int by_value(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
 
 /* One label per image for a classifier, four boxes for a detector. */
 static void fill_truth(network *net)

@@ -1,18 +1,16 @@
 /* What a criterion costs, as a multiple of plain training steps over the same number of images: criteria_cost data cfg weights images minibatch rounds criterion...
  * For each criterion, in a process of its own (so that its peak of memory is its own): `rounds` times plain training over `images` images, then the passes of
  * the criterion over as many, in turns; medians of the ratios, of seconds by the clock and of the processor. Reading images is part of both. A row per criterion. */
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "../../darknet/host_pjreddie.h"
 #include "../../plugin/base/progress.h"
 #include "../../plugin/model/weights_file.h"
 #include "../../plugin/score/scoring.h"
+#include "measure.h"
 
 enum { ROUNDS = 99 };
 
@@ -25,18 +23,9 @@ struct bench {
     int rounds;
 };
 
-static void check(enum prune_code rc, const struct prune_status *st)
-{
-    if (!rc) return;
-    fprintf(stderr, "criteria_cost: %s\n", st->message);
-    exit(1);
-}
-
 static struct clocks now(void)
 {
-    struct timespec t;
-    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
-    return (struct clocks){prune_now(), (double)t.tv_sec + 1e-9 * (double)t.tv_nsec};
+    return (struct clocks){prune_now(), processor_now()};
 }
 
 static struct clocks since(struct clocks start)
@@ -95,18 +84,6 @@ static struct clocks score(const struct bench *b, struct prune_scored *item)
     struct clocks sum = since(start);
     prune_scored_free(item, 1);
     return sum;
-}
-
-static int by_value(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
-static double median(double *values, int n)
-{
-    qsort(values, (size_t)n, sizeof *values, by_value);
-    return n % 2 ? values[n / 2] : (values[n / 2 - 1] + values[n / 2]) / 2;
 }
 
 static void measure(char **argv, struct bench *b, const char *name)

@@ -8,6 +8,7 @@
 #include "../../darknet/network_open.h"
 #include "../../darknet/train_hook.h"
 #include "../../plugin/score/criteria.h"
+#include "measure.h"
 #include "worker.h"
 
 typedef void layer_function(layer, network);
@@ -24,13 +25,6 @@ struct bench {
     double *image_loss;
     float *input, *truth;
 };
-
-static void check(enum prune_code rc, const struct prune_status *st)
-{
-    if (!rc) return;
-    fprintf(stderr, "bench: %s\n", st->message);
-    exit(1);
-}
 
 static void *room(size_t n, size_t size)
 {

@@ -1,12 +1,10 @@
 /* What the signal LAYERS costs: layers_cost data cfg weights batch steps rounds. Training steps without and with it, and scoring passes over as many images with
  * other signals and with it, in turns; the least seconds per batch of each (by the clock, of the processor) over the rounds, and the ratio to its plain row. The sink looks at nothing. */
 #include <math.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <time.h>
 
 #include "../../darknet/host_pjreddie.h"
 #include "../../plugin/base/progress.h"
+#include "measure.h"
 
 static const struct { const char *name; bool training; unsigned signals; enum prune_fisher fisher; int plain; } ROWS[] = {
     {"training step", true, 0, 0, 0},
@@ -17,20 +15,6 @@ static const struct { const char *name; bool training; unsigned signals; enum pr
     {"scoring, sampled layers", false, PRUNE_SIGNAL_LAYERS, PRUNE_FISHER_SAMPLED, 3},
 };
 enum { ROW_COUNT = sizeof ROWS / sizeof *ROWS };
-
-static void check(enum prune_code rc, const struct prune_status *st)
-{
-    if (!rc) return;
-    fprintf(stderr, "layers_cost: %s\n", st->message);
-    exit(1);
-}
-
-static double processor(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 static enum prune_code look(void *user, const struct prune_signals *s, struct prune_status *st)
 {
@@ -43,7 +27,7 @@ struct times { double wall, cpu; };
 static void keep_least(struct times *t, double wall, double cpu, int steps)
 {
     wall = (prune_now() - wall) / steps;
-    cpu = (processor() - cpu) / steps;
+    cpu = (processor_now() - cpu) / steps;
     if (wall < t->wall) t->wall = wall;
     if (cpu < t->cpu) t->cpu = cpu;
 }
@@ -55,7 +39,7 @@ static void train(struct prune_host_net *net, const struct prune_image_set *set,
     struct prune_step out;
     check(darknet_host()->train_start(net, set, o, look, NULL, &st), &st);
     check(darknet_host()->train_step(net, &move, &out, &st), &st);   /* the loader has the next images ready from now on */
-    double wall = prune_now(), cpu = processor();
+    double wall = prune_now(), cpu = processor_now();
     for (int i = 0; i < steps; i++) check(darknet_host()->train_step(net, &move, &out, &st), &st);
     keep_least(t, wall, cpu, steps);
     darknet_host()->train_stop(net);
@@ -65,7 +49,7 @@ static void score(struct prune_host_net *net, struct prune_image_set set, const 
 {
     struct prune_status st = {0};
     set.limit = (size_t)steps * o->minibatch;
-    double wall = prune_now(), cpu = processor();
+    double wall = prune_now(), cpu = processor_now();
     check(darknet_host()->score(net, &set, o, look, NULL, &st), &st);
     keep_least(t, wall, cpu, steps);
 }

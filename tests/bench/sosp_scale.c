@@ -1,20 +1,9 @@
 /* What SOSP costs on one network, in its parts: sosp_scale data cfg images minibatch [rounds]. A fresh network with calibrated statistics; best of `rounds`.
  * One row, tab-separated: units, processor seconds of plain training steps over as many images, of sosp-i's passes, of its products, of its selection, of sosp-h.
  * Reading images is part of them. */
-#include <stdio.h>
-#include <stdlib.h>
-#include <time.h>
-
 #include "../../darknet/host_pjreddie.h"
 #include "../../plugin/score/scoring.h"
-
-/* Of all threads: other programs on the machine take the clock's seconds, not these. */
-static double processor_now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
+#include "measure.h"
 
 static const struct prune_criterion *timed_criterion;
 static double accumulating;
@@ -24,13 +13,6 @@ static void timed(void *state, const struct prune_score_input *in, const struct 
     double start = processor_now();
     timed_criterion->accumulate(state, in, signals);
     accumulating += processor_now() - start;
-}
-
-static void check(enum prune_code rc, const struct prune_status *st)
-{
-    if (!rc) return;
-    fprintf(stderr, "sosp_scale: %s\n", st->message);
-    exit(1);
 }
 
 struct cost { double passes, sums, finish; };

@@ -20,28 +20,27 @@ report() { # name, reason it failed (empty: passed)
         sed -n '1,6s/^/    /p' "$work/err"
     fi
 }
-# Runs darknet with the arguments and judges exit code and message; the last line of stderr is the message.
-expect() { # name, exit code, message fragment, arguments...
-    local name=$1 code=$2 message=$3 rc why=
-    shift 3
+# Runs darknet with the arguments and judges exit code and message, into $why; the last line of stderr is the message.
+judge() { # exit code, message fragment, arguments...
+    local code=$1 message=$2 rc
+    shift 2
+    why=
     timeout 60 "$darknet" "$@" >"$work/out" 2>"$work/err" </dev/null
     rc=$?
     if [ $rc -ne "$code" ]; then why="exit code $rc, not $code"
-    elif [ -n "$message" ] && ! grep -qF -- "$message" "$work/err"; then why="does not say: $message"
-    elif grep -qE '^layer +filters' "$work/err"; then why="the host read it first"
-    fi
-    report "$name" "$why"
+    elif [ -n "$message" ] && ! grep -qF -- "$message" "$work/err"; then why="does not say: $message"; fi
+}
+expect() { # name, exit code, message fragment, arguments...
+    local why
+    judge "${@:2}"
+    if [ -z "$why" ] && grep -qE '^layer +filters' "$work/err"; then why="the host read it first"; fi
+    report "$1" "$why"
 }
 # As expect, where the host may have built the network already (the images are read by then).
 expect_later() {
-    local name=$1 code=$2 message=$3 rc why=
-    shift 3
-    timeout 60 "$darknet" "$@" >"$work/out" 2>"$work/err" </dev/null
-    rc=$?
-    if [ $rc -ne "$code" ]; then why="exit code $rc, not $code"
-    elif [ -n "$message" ] && ! grep -qF -- "$message" "$work/err"; then why="does not say: $message"
-    fi
-    report "$name" "$why"
+    local why
+    judge "${@:2}"
+    report "$1" "$why"
 }
 
 # ---- the table ----

@@ -46,6 +46,16 @@ static inline void run_captured(layer_function *f, layer l, network net, char *t
     fclose(file);
 }
 
+static inline void assert_quiet(layer l, network net)
+{
+    char text[64];
+    host_context()->quiet = true;
+    run_captured(l.forward, l, net, text, sizeof text);
+    host_context()->quiet = false;
+    assert_string_equal(text, "");
+    assert_true(*l.cost > 1);
+}
+
 /* A layer's batch is at most this. */
 enum { MOST_IMAGES = 8 };
 
@@ -57,6 +67,13 @@ static inline double loss_of_image(layer l, network net, int image)
     l.forward(l, net);
     host_context()->image_loss = NULL;
     return loss[image];
+}
+
+static inline void assert_nan_of_first_image(layer l, network net)
+{
+    assert_true(isnan(loss_of_image(l, net, 0)));
+    assert_true(!isnan(loss_of_image(l, net, 1)));
+    assert_true(isnan(*l.cost));
 }
 
 /* J^T R J of one image for a random J, R the second derivative of the head's loss with targets held constant: once by differences of delta along J, once
