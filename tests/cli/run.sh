@@ -76,14 +76,7 @@ cp "$work/net.cfg" "$work/same/x-pruned.cfg" && cp "$work/net.weights" "$work/sa
 expect 'weights that would be overwritten are refused' 1 'would be overwritten' "$bin" prune run "$work/c/shapes.data" "$work/same/x.cfg" "$work/same/x-pruned.weights" -macs 0.5 -out "$work/same"
 
 # Ctrl-C
-"$bin" prune run "$work/c/shapes.data" "$work/net.cfg" "$work/net.weights" -macs 0.1 -batches-per-iteration 100000 -out "$work/i" >"$work/out" 2>"$work/err" </dev/null &
-pid=$!
-for _ in $(seq 300); do
-    grep -qa 'step' "$work/err" && break
-    sleep 0.1
-done
-kill -INT $pid
-wait $pid
+interrupt 'step' "$work/err" "$bin" prune run "$work/c/shapes.data" "$work/net.cfg" "$work/net.weights" -macs 0.1 -batches-per-iteration 100000 -out "$work/i"
 rc=$?
 if [ $rc -eq 1 ] && grep -qa 'interrupted' "$work/err"; then ok 'Ctrl-C ends the run with a message'; else bad "Ctrl-C ends the run with a message (exit $rc)"; fi
 expect 'Ctrl-C leaves a usable pair' 0 '' "$bin" prune inspect "$work/i/net-pruned.cfg" "$work/i/net-pruned.weights"

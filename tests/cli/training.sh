@@ -78,14 +78,7 @@ expect 'the help is complete' 0 '-iterations N' "$bin" detector train -help
 
 # Ctrl-C: after the first printed iteration
 class_net .01 1000000 >"$work/endless.cfg"
-"$bin" classifier train "$work/set.data" "$work/endless.cfg" >"$work/out" 2>"$work/err" </dev/null &
-pid=$!
-for _ in $(seq 600); do
-    if grep -q images "$work/out"; then break; fi
-    sleep 0.1
-done
-kill -INT $pid
-wait $pid
+interrupt 'images' "$work/out" "$bin" classifier train "$work/set.data" "$work/endless.cfg"
 rc=$?
 if [ $rc -eq 1 ] && grep -qF "the weights so far are in '$backup/endless.backup'" "$work/err"; then ok 'Ctrl-C saves and says where'; else bad "Ctrl-C: exit code $rc"; fi
 expect 'and the run goes on from there' 1 'past max_batches' "$bin" classifier train "$work/set.data" "$work/small.cfg" "$work/first.weights"
