@@ -2,7 +2,7 @@
 # docs/results.md, fine-grained pruning on MNIST: our own LeNet-300-100 to 1.3% of its weights (77 times) and LeNet-5 to 0.5% (200 times), by single weights.
 # usage: scripts/reproduce_lenet.sh (300-100 | 5) DATA OUT SEED [NAME...]
 #   DATA: folder with mnist/    NAME: nap (surgery joint), nap-plain, obd, magnitude, random (default: all but random)
-#   The network is trained first, with the same seed. What is done already is skipped, so it can be started again. THREADS=N; FINETUNE=8000i: a shorter end
+#   The network is trained first, with the same seed; weight decay while pruning as in the paper (appendix). What is done already is skipped, so it can be started again. THREADS=N; FINETUNE=8000i: a shorter end
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -13,9 +13,9 @@ shift 4
 common=(-seed "$seed" ${THREADS:+-threads "$THREADS"})
 case $network in
 300-100) base=lenet-300-100 cfg=cfg/lenet-300-100.cfg
-    schedule=(-weights 0.013 -stages "0.3,0.12,0.06,0.035,0.025,0.019,0.016,0.013" -batches-per-iteration 1000 -lr 0.1 -decay 0.0005 -finetune "${FINETUNE:-20000i}") ;;
+    schedule=(-weights 0.013 -stages "0.3,0.12,0.06,0.035,0.025,0.019,0.016,0.013" -batches-per-iteration 4000 -lr 0.1 -decay 0.0002 -finetune "${FINETUNE:-20000i}") ;;
 5) base=lenet5 cfg=cfg/lenet5.cfg
-    schedule=(-weights 0.005 -stages "0.25,0.08,0.03,0.015,0.008,0.005" -batches-per-iteration 300 -lr 0.03 -decay 0.0005 -finetune "${FINETUNE:-20}") ;;
+    schedule=(-weights 0.005 -stages "0.25,0.08,0.03,0.015,0.008,0.005" -batches-per-iteration 1000 -lr 0.03 -decay 0.0002 -finetune "${FINETUNE:-10000i}") ;;
 *) usage ;;
 esac
 
