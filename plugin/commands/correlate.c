@@ -209,10 +209,8 @@ static enum prune_code score_group(struct job *j, struct group *g, struct prune_
     if (!rc && g->list.signals) rc = prune_scoring_feed(&s, g->list.items, g->list.count, &facts, st);
     if (!rc) rc = prune_criteria_finish(&g->list, &s.input, st);
     if (!rc) prune_criteria_notes(g->list.items, g->list.count);
-    if (!rc && !*j->facts.differences) prune_differences_note(&facts);   /* once for all groups */
-    if (*j->facts.differences) memcpy(facts.differences, j->facts.differences, sizeof facts.differences);
     if (!rc && !j->facts.images) j->facts = facts;
-    memcpy(j->facts.differences, facts.differences, sizeof facts.differences);
+    else if (*facts.differences) memcpy(j->facts.differences, facts.differences, sizeof facts.differences);
     return rc;
 }
 
@@ -339,6 +337,7 @@ static enum prune_code measure(struct job *j, struct prune_status *st)
     if (!rc) rc = pick_units(j, st);
     if (!rc && images) rc = s->host->open(s->host->context, j->cfg, j->weights, &j->open, &s->host_net, st);
     for (int g = 0; !rc && g < GROUPS; g++) rc = score_group(j, &j->groups[g], st);
+    if (!rc) prune_differences_note(j->facts.differences);
     if (!rc) rc = fill_scores(j, st);
     if (!rc && !j->oracle_file) rc = compute_oracle(j, st);
     if (s->host_net) s->host->close(s->host_net);

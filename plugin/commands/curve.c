@@ -329,6 +329,7 @@ static enum prune_code run_curves(struct job *j, struct prune_status *st)
     for (size_t i = 0; !rc && i < j->asked; i++) rc = prune_curve_extend(&lab, &j->set.items[i], on_row, j, st);
     prune_progress_end(&j->progress);
     prune_curve_lab_close(&lab);
+    prune_differences_note(lab.differences);
     enum prune_code kept = save(j, rc ? NULL : st);
     if (!rc) rc = kept;
     return rc ? rc : prune_curves_write_svg(&j->set, j->svg, st);

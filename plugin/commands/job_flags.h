@@ -1,4 +1,4 @@
-/* What `run` is told whatever it prunes, read from its flags. */
+/* Flags of training, for `finetune` and for `run` of either granularity: rates, what feeds a criterion, and the job around the pruning. */
 #ifndef PRUNE_COMMANDS_JOB_FLAGS_H
 #define PRUNE_COMMANDS_JOB_FLAGS_H
 

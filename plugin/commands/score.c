@@ -219,7 +219,7 @@ static enum prune_code finish(struct job *j, struct prune_status *st)
 {
     enum prune_code rc = prune_criteria_finish(&j->list, &j->scoring.input, st);
     if (!rc) prune_criteria_notes(j->list.items, j->list.count);
-    if (!rc) prune_differences_note(&j->facts);
+    if (!rc) prune_differences_note(j->facts.differences);
     if (!rc && j->smooth) rc = smooth(j, st);
     if (rc) return rc;
     for (size_t i = 0; i < j->list.count; i++) print_ends(j, &j->list.items[i]);

@@ -128,9 +128,9 @@ static enum prune_code read_numbers(const struct prune_args *a, struct prune_sco
     return PRUNE_OK;
 }
 
-void prune_differences_note(const struct prune_scoring_facts *facts)
+void prune_differences_note(const char *differences)
 {
-    if (*facts->differences) fprintf(stderr, "note: second order by differences of gate gradients, not by exact products: %s\n", facts->differences);
+    if (*differences) fprintf(stderr, "note: second order by differences of gate gradients, not by exact products: %s\n", differences);
 }
 
 void prune_criteria_notes(const struct prune_scored *items, size_t count)

@@ -26,8 +26,8 @@ enum prune_code prune_criteria_finish(struct prune_criteria_list *l, const struc
 
 /* A line on stderr for what the user should know about finished scores, once for criteria of one state. */
 void prune_criteria_notes(const struct prune_scored *items, size_t count);
-/* A line on stderr where differences stood in for products that this network does not allow. */
-void prune_differences_note(const struct prune_scoring_facts *facts);
+/* A line on stderr where differences stood in for products that this network does not allow; differences: of struct prune_scoring_facts. */
+void prune_differences_note(const char *differences);
 
 /* K-FAC and what scores are divided by; for `run` as well. */
 #define PRUNE_KFAC_FLAGS {"kfac-samples", true}, {"kfac-decay", true}, {"damping", true}, {"fisher", true}, {"normalize", true}, {"memory", true}, {"scale", true}

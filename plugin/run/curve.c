@@ -120,6 +120,7 @@ static enum prune_code score_by_criterion(struct walk *w, double *loss, struct p
     /* a gate in front of batch-norm does not silence its channel: that pass saw another network */
     bool silences = w->ranking.criterion->gate != PRUNE_GATE_BEFORE_BN && w->ranking.criterion->gate != PRUNE_GATE_PRODUCERS;
     if (!rc && facts.images && silences) *loss = facts.loss;
+    if (*facts.differences) memcpy(w->lab->differences, facts.differences, sizeof facts.differences);
     prune_scored_free(&item, 1);
     return rc;
 }

@@ -5,7 +5,7 @@
 #define PRUNE_RUN_CURVE_H
 
 #include "../host.h"
-#include "../score/criteria.h"
+#include "../score/scoring.h"
 #include "../select/select.h"
 
 /* What is measured; NaN: not in this row. */
@@ -53,7 +53,7 @@ struct prune_curve_setup {           /* borrowed; outlives the lab */
 };
 
 /* One network, opened when needed: for the first curve, for another seed, and after a recalibration, which changes the statistics of the one at hand. */
-struct prune_curve_lab { const struct prune_curve_setup *setup; struct prune_host_net *net; uint64_t seed; bool detector; };
+struct prune_curve_lab { const struct prune_curve_setup *setup; struct prune_host_net *net; uint64_t seed; bool detector; char differences[PRUNE_DIFFERENCES_ROOM]; /* of struct prune_scoring_facts */ };
 void prune_curve_lab_close(struct prune_curve_lab *lab);
 
 /* Called after every row; what it returns ends the curve, which can be extended later. */

@@ -7,7 +7,6 @@
 
 #include "../base/background.h"
 #include "../base/progress.h"
-#include "../score/scoring.h"
 
 /* Shrinking costs a reload; it pays once a quarter of the present multiply-adds is masked. A floor needs the old shape to roll back to. */
 static const double SHRINK_BELOW = 0.75;

@@ -6,7 +6,7 @@
 #ifndef PRUNE_RUN_PRUNE_LOOP_H
 #define PRUNE_RUN_PRUNE_LOOP_H
 
-#include "../score/criteria.h"
+#include "../score/scoring.h"
 #include "../select/select.h"
 #include "feed.h"
 #include "network_surgery.h"
@@ -40,7 +40,7 @@ struct prune_loop_result {
     const char *stopped_by;          /* NULL, "-max-loss", "-min-accuracy" */
     double floor_value;              /* what was measured when it stopped */
     size_t noted; char note[256];    /* iterations whose scores came with a note; the last one */
-    char differences[160];           /* of struct prune_scoring_facts */
+    char differences[PRUNE_DIFFERENCES_ROOM];   /* of struct prune_scoring_facts */
 };
 
 /* Ends with the mask in w->removed (network masked, not yet rewritten) and momentum reset. PRUNE_INTERRUPTED: the user asked to stop; the

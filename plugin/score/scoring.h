@@ -17,10 +17,11 @@ struct prune_scoring {
 };
 /* Criteria that gather the same (functions, signals, gates) have one state: it is written once. */
 struct prune_scored { const struct prune_criterion *criterion; void *state; double *scores; /* (units) */ };
+enum { PRUNE_DIFFERENCES_ROOM = 160 };
 struct prune_scoring_facts {
     size_t images, minibatches, passes;
     double loss_sum, loss;               /* over images, of the first pass; mean */
-    char differences[160];               /* "", or why second derivatives were taken by differences though nobody asked for these */
+    char differences[PRUNE_DIFFERENCES_ROOM];   /* "", or why second derivatives were taken by differences though nobody asked for these */
 };
 
 /* State and room for scores of each item, whose criterion is set; on failure nothing stays. */

@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 """The flags of K-FAC criteria from outside, on rendered shapes and random weights: what each changes and what it does not, by identities that need no reference;
-wrong values; the note on damping; states of several passes; the same flags of `curve`. Ends with "N passed, N failed"."""
+wrong values; the notes on damping and on differences in place of products; states of several passes; the same flags of `curve`. Ends with "N passed, N failed"."""
 import csv
 import json
 import os
@@ -137,10 +137,30 @@ def curves_have_them_too(n):
     n.prune("curve", *words, "-damping", 1e14)
 
 
+def differences_are_told_once(n):
+    """Cross-channel normalisation has no tangents: every verb that scores says so, however many criteria and passes there are; with -step the user has asked for them."""
+    with open(n.cfg) as f:
+        text = f.read()
+    whole, n.cfg = n.cfg, os.path.join(n.folder, "normalised.cfg")
+    with open(n.cfg, "w") as f:
+        f.write(text.replace("[avgpool]", "[normalization]\nsize=5\nalpha=0.0001\nbeta=0.75\nkappa=1\n\n[avgpool]"))
+    out, note = os.path.join(n.folder, "differences"), "has no tangent pass"
+    for verb, words in (("score", ["-criterion", "sosp-h,taylor-so-row", "-images", 16, "-minibatch", 4]), ("curve", ["-criteria", "sosp-h", "-images", 8, "-units", .7]),
+                        ("correlate", ["-criteria", "sosp-h,taylor-so-row", "-images", 8]),
+                        ("run", ["-criterion", "taylor-so-row", "-units", .7, "-batches-per-iteration", 2, "-score-images", 8])):
+        told = n.prune(verb, *words, "-out", out + verb).stderr
+        check(f"{verb}: differences are told once", told.count(note) == 1, told[-600:])
+    told = n.prune("score", "-criterion", "sosp-h", "-images", 16, "-step", 0.01, "-out", out).stderr
+    check("what was asked for is not told", note not in told, told)
+    n.cfg = whole
+    told = n.prune("score", "-criterion", "sosp-h", "-images", 16, "-out", out).stderr
+    check("nor are products", note not in told, told)
+
+
 def main():
     with tempfile.TemporaryDirectory(dir="/dev/shm" if os.access("/dev/shm", os.W_OK) else None) as folder:
         n = Net(folder)
-        for test in (values_do_what_they_say, wrong_values_are_named, notes_and_states, curves_have_them_too):
+        for test in (values_do_what_they_say, wrong_values_are_named, notes_and_states, curves_have_them_too, differences_are_told_once):
             test(n)
     print(f"{sum(results)} passed, {len(results) - sum(results)} failed")
     sys.exit(not all(results))
