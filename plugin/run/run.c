@@ -33,7 +33,6 @@ struct run {
     cJSON *report;
 };
 
-
 static struct prune_image_set valid_set(const struct run *r)
 {
     return (struct prune_image_set){.data_path = r->o->job.data, .role = PRUNE_DATA_VALID, .limit = r->o->job.evaluate_images, .letterbox = r->o->job.letterbox};
